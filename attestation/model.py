@@ -1,0 +1,125 @@
+"""Frozen values that every other module speaks in. No behaviour beyond reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from attestation.errors import (
+    AttestationError,
+    BindingMismatch,
+    CannotDecide,
+    MalformedEvidence,
+    NotAuthentic,
+    PolicyRefused,
+)
+
+
+class Verdict(StrEnum):
+    """Overall outcome. `ACCEPTED_INSECURE` means: a development root signed this; never show it as a pass."""
+
+    ACCEPTED = "accepted"
+    ACCEPTED_INSECURE = "accepted-insecure"
+    REFUSED = "refused"
+    UNDECIDED = "undecided"
+
+
+class Outcome(StrEnum):
+    """Outcome of one check."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+    INSECURE = "insecure"
+
+
+class Stage(StrEnum):
+    """Which step of verification a check belongs to; decides which error a failure raises."""
+
+    PARSE = "parse"
+    AUTHENTICATE = "authenticate"
+    BIND = "bind"
+    APPRAISE = "appraise"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule: what it wanted, what it saw, and where the rule comes from (spec and section)."""
+
+    id: str
+    stage: Stage
+    outcome: Outcome
+    expected: str
+    found: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tcb:
+    """Security patch levels, one component each; compare component-wise, never as one integer.
+
+    `fmc` exists on Turin only and is None elsewhere. Source: AMD 56860 (SNP firmware ABI), TCB_VERSION.
+    """
+
+    bootloader: int
+    tee: int
+    snp: int
+    microcode: int
+    fmc: int | None = None
+
+    def at_least(self, floor: Tcb) -> bool:
+        """True if every component reaches the floor's (an absent fmc counts as 0)."""
+        mine = (self.bootloader, self.tee, self.snp, self.microcode, self.fmc or 0)
+        needed = (floor.bootloader, floor.tee, floor.snp, floor.microcode, floor.fmc or 0)
+        return all(have >= want for have, want in zip(mine, needed, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """What the vendor publishes, supplied by the caller: DER bytes. Empty means: use what the document carries."""
+
+    certificates: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+
+
+_RAISES: dict[Stage, type[AttestationError]] = {
+    Stage.PARSE: MalformedEvidence,
+    Stage.AUTHENTICATE: NotAuthentic,
+    Stage.BIND: BindingMismatch,
+    Stage.APPRAISE: PolicyRefused,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """All checks and the overall verdict.
+
+    `manifest` and `config` are set only if they were bound into authentic evidence (whatever the policy said).
+    `facts` are human-readable claims (measurement, product, TCB...), for display only.
+    """
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    manifest: object | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Checks that failed or could not be decided, in the order they were made."""
+        return tuple(c for c in self.checks if c.outcome in (Outcome.FAIL, Outcome.UNDECIDED))
+
+    def require(self) -> Appraisal:
+        """Return self if the verdict is accepted or accepted-insecure; else raise the error of the first failed stage."""
+        if self.verdict in (Verdict.ACCEPTED, Verdict.ACCEPTED_INSECURE):
+            return self
+        failed = self.failed
+        first = failed[0]
+        names = ", ".join(c.id for c in failed)
+        if self.verdict is Verdict.UNDECIDED:
+            raise CannotDecide(f"cannot decide: {names}", hint="supply fresher collateral", checks=failed)
+        first = next(c for c in failed if c.outcome is Outcome.FAIL)
+        raise _RAISES[first.stage](
+            f"evidence refused: {first.id}: expected {first.expected}, found {first.found} (all: {names})",
+            hint="do not send data to this endpoint; compare its evidence with your policy",
+            checks=failed,
+        )
