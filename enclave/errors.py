@@ -1,4 +1,8 @@
-"""Why an enclave does not start. All are fatal at boot: nothing is served, and the reason is told."""
+"""What an enclave refuses to do, and why.
+
+`NoTee`, `SealBroken` and `UnsafeProcess` are fatal at boot: nothing is served, and the reason is told.
+`QuotesBusy` and `QuoteFailed` concern one question; asking again is right.
+"""
 
 from __future__ import annotations
 
@@ -21,3 +25,11 @@ class SealBroken(EnclaveError):  # noqa: N818
 
 class UnsafeProcess(EnclaveError):  # noqa: N818
     """This process could leak memory: wrong allocator, dumpable, or core dumps enabled."""
+
+
+class QuotesBusy(EnclaveError):  # noqa: N818
+    """More statements are waiting for a report than the queue takes."""
+
+
+class QuoteFailed(EnclaveError):  # noqa: N818
+    """The device did not answer with a report; everyone who shared that report is told so."""

@@ -10,7 +10,7 @@ class Secret:
     """Secret bytes behind a door that only `reveal()` opens, so every use can be found by searching for it.
 
     The bytes live in one mutable buffer that `wipe()` overwrites. What `reveal()` returns is an ordinary
-    immutable copy that Python frees like any other: keep it in a local name, for as short as possible, and see
+    immutable copy that Python frees like any other: keep it in a local name, as briefly as possible, and see
     `enclave.memory` for what makes freed memory unreadable.
     """
 
