@@ -64,7 +64,7 @@ class QuoteQueue:
     async def quote(self, purpose: str, nonce: bytes | None, manifest_sha384: bytes) -> Quote:
         """Return fresh evidence for this statement.
 
-        Raises QuotesBusy when too many wait, QuoteFailed if the device failed this batch: both may be retried.
+        Raises QuotesBusy when too many wait, QuoteFailed if the device failed this batch: retry either.
         """
         if len(self._waiting) + self._under_way >= MAX_WAITING:
             raise QuotesBusy("too many quotes are waiting", hint="retry in a few seconds")
