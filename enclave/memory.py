@@ -56,7 +56,7 @@ def check_allocator() -> None:
 
 
 def _heap_keeps(libc: ctypes.CDLL, size: int) -> bool:
-    """Fill and free blocks, each before a neighbour that stays, so that the heap does not shrink meanwhile."""
+    """Fill and free blocks, each before one that stays, so that the heap cannot shrink meanwhile."""
     blocks, neighbours = _malloc_pairs(libc, size)
     for block in blocks:
         ctypes.memmove(block, _MARK * (size // len(_MARK)), size)
