@@ -51,7 +51,7 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The parts of a document, as exact bytes. Certificates are DER, the VEK first. Nothing is verified yet."""
+    """A document's parts as exact bytes; certificates are DER, the VEK first. Nothing is verified yet"""
 
     statement: bytes
     inclusion: Inclusion
@@ -155,7 +155,7 @@ def _columns(der: bytes) -> bytes:
 
 
 def parse_pem_chain(raw: bytes) -> tuple[bytes, ...]:
-    """Return the DER of up to 8 certificates. Raises MalformedEvidence if any other byte stands between them."""
+    """Return the DER of up to 8 certificates. Raises MalformedEvidence if anything else stands between."""
     found: list[bytes] = []
     offset = 0
     while offset < len(raw):

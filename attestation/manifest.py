@@ -44,8 +44,8 @@ _WHAT = "manifest"
 class Manifest:
     """Digests and keys are raw bytes (SHA-384: 48, SPKI pins and public keys: 32, OHTTP config: 41).
 
-    `service` and `release` are labels for people, never trust. `not_after` is in Unix seconds by the enclave's
-    clock; `key_epoch` counts key changes since boot. None stands for what isn't built or provisioned yet.
+    `service` and `release` are labels for people, never trust. `not_after` is in Unix seconds by the
+    enclave's clock; `key_epoch` counts key changes since boot. None: not built or not provisioned yet.
     """
 
     phase: str

@@ -14,7 +14,7 @@ _PREFIX = "sha256/"
 
 
 def read_pin(value: object) -> bytes:
-    """Return the pin's 32 bytes. Raises MalformedEvidence for any other spelling, so that one key has one pin."""
+    """Return the 32 bytes of a pin. Raises MalformedEvidence for any other spelling: one key, one pin."""
     if not isinstance(value, str) or not value.startswith(_PREFIX):
         raise MalformedEvidence("a pin reads sha256/<base64>")
     try:

@@ -1,0 +1,35 @@
+"""Decide what to trust, before anything is sent. `attestation.verify.verify` tells the whole story.
+
+These names are the vocabulary that callers share; everything else is imported from its own module.
+"""
+
+from __future__ import annotations
+
+from attestation.errors import (
+    AttestationError,
+    BindingMismatch,
+    CannotDecide,
+    MalformedEvidence,
+    NotAuthentic,
+    PolicyInvalid,
+    PolicyRefused,
+)
+from attestation.model import Appraisal, Check, Collateral, Outcome, Verdict
+from attestation.policy import Policy, parse_policy
+
+__all__ = [
+    "Appraisal",
+    "AttestationError",
+    "BindingMismatch",
+    "CannotDecide",
+    "Check",
+    "Collateral",
+    "MalformedEvidence",
+    "NotAuthentic",
+    "Outcome",
+    "Policy",
+    "PolicyInvalid",
+    "PolicyRefused",
+    "Verdict",
+    "parse_policy",
+]
