@@ -1,40 +1,56 @@
 """The full list of what crosses the keeper's socket. No message has a field for content.
 
 Framing: u32be length, then MessagePack of `[request id, message]`. Money is integer nano-dollars; times are
-integer Unix seconds; digests are bytes. A key digest is one version byte followed by 32 bytes of keyed BLAKE2b.
+integer Unix seconds; digests are bytes. A key digest is one version byte followed by 32 bytes of keyed
+BLAKE2b.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Nano = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000_000)]
+"""Nano-dollars: nothing, up to a billion dollars."""
+Reported = Annotated[int, Meta(ge=0, le=9_223_372_036_854_775_807)]
+"""Counts that came from a provider, and what they cost: taken as told, capped where they are booked."""
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+"""Ids and labels. Too short for a prompt, and a model must be in the catalogue besides."""
+KeyDigest = Annotated[bytes, Meta(min_length=33, max_length=33)]
+KeyDigests = Annotated[tuple[KeyDigest, ...], Meta(max_length=8)]
+"""One key under each live pepper, newest first; empty for a missing or malformed key."""
 
 
 class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Base of all messages: tagged by class name, frozen, closed."""
 
 
-# --- questions -------------------------------------------------------------------------------------------------
+# --- questions ----------------------------------------------------------------------------------------------
 
 
 class Admit(Message, frozen=True):
-    """May this key start a request? Reserves between `hold_min` and `hold_max`. Answer: Admitted or Refused."""
+    """May this key start a request? Reserves `hold_min` to `hold_max`. Answer: Admitted or Refused."""
 
-    digests: tuple[bytes, ...]
-    model: str
-    hold_min: int
-    hold_max: int
+    digests: KeyDigests
+    model: Name
+    hold_min: Nano
+    hold_max: Nano
 
 
 class Settle(Message, frozen=True):
-    """Replace a hold by its true cost, once, durably. Cost 0 releases it. Answer: Settled or Refused."""
+    """Replace a hold by its true cost, once, durably. Answer: Settled or Refused (`unknown_hold`).
+
+    Cost 0 without tokens, or incomplete, releases the hold and leaves no trace in the books.
+    """
 
     hold: int
-    cost: int
-    model: str
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
+    cost: Reported
+    model: Name
+    input_tokens: Reported = 0
+    cached_tokens: Reported = 0
+    output_tokens: Reported = 0
+    reasoning_tokens: Reported = 0
     estimated: bool = False
     complete: bool = True
 
@@ -42,62 +58,64 @@ class Settle(Message, frozen=True):
 class WhoIs(Message, frozen=True):
     """Whose key is this? Answer: Caller or Refused."""
 
-    digests: tuple[bytes, ...]
+    digests: KeyDigests
 
 
 class AskUsage(Message, frozen=True):
     """Usage of the key's account. Answer: Usage or Refused."""
 
-    digests: tuple[bytes, ...]
+    digests: KeyDigests
 
 
 class Quote(Message, frozen=True):
-    """Bind a fresh nonce (32 bytes) or none, for this manifest, into a hardware report. Answer: Quoted or Refused."""
+    """Bind a fresh nonce or none, for this manifest, into a hardware report. Answer: Quoted or Refused."""
 
-    nonce: bytes | None
-    manifest_sha384: bytes
+    nonce: Annotated[bytes, Meta(min_length=32, max_length=32)] | None
+    manifest_sha384: Annotated[bytes, Meta(min_length=48, max_length=48)]
 
 
 class Remember(Message, frozen=True):
     """Has this keyed digest of an encapsulated key been seen in the key's life? Answer: Remembered."""
 
-    digest: bytes
-    key_id: bytes
+    digest: Annotated[bytes, Meta(min_length=16, max_length=64)]
+    key_id: Annotated[bytes, Meta(min_length=1, max_length=64)]
 
 
 class CreateAccount(Message, frozen=True):
     """Answer: Done or Refused (`exists`)."""
 
-    account: str
-    name: str
-    balance: int
-    requests_per_minute: int
+    account: Name
+    name: Name
+    balance: Nano
+    requests_per_minute: Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class CreateKey(Message, frozen=True):
-    """Answer: Done or Refused (`unknown_account`)."""
+    """Answer: Done or Refused (`unknown_account`, `exists`)."""
 
-    account: str
-    name: str
-    digest: bytes
+    account: Name
+    name: Name
+    digest: KeyDigest
 
 
 class RevokeKey(Message, frozen=True):
     """Answer: Done or Refused (`unknown_key`)."""
 
-    account: str
-    name: str
+    account: Name
+    name: Name
 
 
 class Credit(Message, frozen=True):
-    """Add money, once per reference. Answer: Done or Refused."""
+    """Add money, once per reference. Answer: Done, also for a repetition, or Refused: `unknown_account`,
+    `exists` (the reference was used otherwise), `out_of_range`.
+    """
 
-    account: str
-    amount: int
-    reference: str
+    account: Name
+    amount: Nano
+    reference: Name
 
 
-# --- answers ---------------------------------------------------------------------------------------------------
+# --- answers ------------------------------------------------------------------------------------------------
 
 
 class Admitted(Message, frozen=True):
@@ -174,8 +192,9 @@ class Done(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    """`code` is one of invalid_api_key, insufficient_credits, rate_limit, unknown_hold, exists, unknown_account,
-    unknown_key, unavailable."""
+    """`code` is one of invalid_api_key, insufficient_credits, rate_limit, unknown_model, unknown_hold,
+    exists, unknown_account, unknown_key, out_of_range, unavailable. Waits are seconds.
+    """
 
     code: str
     retry_after: float = 0.0
