@@ -1,4 +1,4 @@
-"""From a heap of certificates to the one chain that a report claims: VEK, ASK or ASVK, ARK. Judges nothing."""
+"""From a heap of certificates to the one chain that a report claims: VEK, ASK or ASVK, ARK."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _load_all(
 def _choose_vek(
     report: Report, certificates: Sequence[x509.Certificate], now: datetime
 ) -> x509.Certificate | None:
-    """Among certificates named like a VEK: the kind that the report names, then one that verifies it, then age.
+    """The one of the kind that the report names; of several, one that verifies it, then one still valid.
 
     KDS reissues a VCEK with the same key and other dates, so several may verify one report.
     """

@@ -1,4 +1,4 @@
-"""Is this SEV-SNP report authentic? One table of rules, each of which becomes a check. Acceptance is policy's.
+"""Is this SEV-SNP report authentic? One table of rules, each of which becomes a check; no policy here.
 
 A report is authentic if a key signed it that AMD certified for this chip (or this provider) at exactly the
 REPORTED_TCB, under a root key that we pin. Sources: AMD 56860 (report), AMD 57230 (certificates), RFC 5280.
@@ -287,7 +287,7 @@ RULES: tuple[Rule, ...] = (
     Rule("snp.signature.encoding", _ZEROS, f"{_REPORT}, SIGNATURE", _encoding),
     Rule("snp.signature", "the VEK signed the report", f"{_REPORT}, SIGNATURE", _signature),
     Rule("snp.vek.extensions", "AMD's extensions, well formed", _CERTIFICATES, _extensions),
-    Rule("snp.product", "root, VEK and CPUID name one product", _CERTIFICATES, _product),
+    Rule("snp.vek.product", "root, VEK and CPUID name one product", _CERTIFICATES, _product),
     Rule("snp.vek.tcb", "certified for exactly REPORTED_TCB", _CERTIFICATES, _vek_tcb),
     Rule("snp.vek.chip", "certified for CHIP_ID (VCEK) or a provider (VLEK)", _CERTIFICATES, _vek_chip),
 )
