@@ -17,6 +17,7 @@ from attestation.pins import read_pin
 
 FORMAT = "casemate/config/1"
 MAX_BYTES = 1024 * 1024
+MAX_DOTS = 64
 
 TABLES = frozenset(
     {
@@ -81,13 +82,19 @@ def read_settings(raw: bytes) -> Settings:
 
 
 def parse_toml(raw: bytes) -> dict[str, object]:
-    """Parse TOML from a stranger. Raises MalformedEvidence, also for nesting that exhausts the parser."""
+    """Parse TOML from a stranger. Raises MalformedEvidence, also for nesting that exhausts the parser.
+
+    `tomllib` keeps every prefix of a dotted key, so one long line could take all memory: dots are counted
+    first, wherever they stand.
+    """
     if len(raw) > MAX_BYTES:
-        raise MalformedEvidence("config: longer than 1 MiB")
+        raise MalformedEvidence("TOML: longer than 1 MiB")
+    if any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
+        raise MalformedEvidence(f"TOML: a line with more than {MAX_DOTS} dots")
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise MalformedEvidence("config: not UTF-8 TOML") from error
+        raise MalformedEvidence("TOML: cannot be parsed") from error
 
 
 def host_of(url: object) -> str:
