@@ -26,7 +26,7 @@ _OBJECT_SIZES = (64, 400, 2_048)
 """Payload bytes: two that Python's own allocator would take (up to 512 with header), one not."""
 
 _ROUNDS = 24
-"""Blocks per size: more than the seven that glibc's thread cache holds of each."""
+"""Blocks per size: enough that reuse of one or two during the check hides nothing."""
 
 _BYTES_HEADER = bytes.__basicsize__ - 1
 """Where a bytes object's payload begins (its struct ends with one byte for the terminator)."""
