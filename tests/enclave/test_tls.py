@@ -184,3 +184,25 @@ def test_the_key_passes_through_anonymous_memory_only_and_no_file_is_opened(tmp_
     # ftruncate through a descriptor is audited too; it names no path
     assert [event for event in seen["touched"] if event != "os.truncate"] == (["open"] if control else [])
     assert [item.name for item in tmp_path.iterdir()] == (["control"] if control else [])
+
+
+FORK = """
+import json, os, sys
+from datetime import UTC, datetime, timedelta
+from enclave.tls import new_tls_identity
+from tests.enclave.test_tls import client_context, connect
+now = datetime.now(UTC)
+identity = new_tls_identity(("localhost",), now=now, not_after=now + timedelta(hours=1))
+reader, writer = os.pipe()
+if os.fork() == 0:
+    client, _ = connect(identity.context, client_context(identity), "localhost")
+    os.write(writer, client.version().encode())
+    os._exit(0)
+os.close(writer)
+print(json.dumps(os.read(reader, 100).decode()))
+os.wait()
+"""
+
+
+def test_a_context_made_before_forking_serves_in_the_child():
+    assert run_child(FORK) == "TLSv1.3"
