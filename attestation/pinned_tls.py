@@ -8,8 +8,6 @@ former, so both are set. Nothing here reads the environment: no `SSLKEYLOGFILE`,
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import ssl
 from collections.abc import Callable, Collection
@@ -21,7 +19,20 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-PIN_PREFIX = "sha256/"
+from attestation.pins import read_pin as parse_pin
+from attestation.pins import write_pin as format_pin
+
+__all__ = [
+    "UntrustedPeer",
+    "client_context",
+    "format_pin",
+    "leaf_certificate",
+    "parse_pin",
+    "pinned_context",
+    "spki_sha256",
+    "validated_chain",
+]
+
 PIN_BYTES = 32
 
 _Rule = Callable[[Any], None]
@@ -39,25 +50,6 @@ def spki_sha256(der_cert: bytes) -> bytes:
     except UnsupportedAlgorithm as error:
         raise ValueError("certificate holds a key of an unsupported kind") from error
     return hashlib.sha256(spki).digest()
-
-
-def parse_pin(text: str) -> bytes:
-    """Return the 32 bytes of `sha256/<base64>`. Raises ValueError for any other form or length."""
-    encoded = text.removeprefix(PIN_PREFIX)
-    if encoded == text:
-        raise ValueError("a pin is written sha256/<base64 of the SHA-256 of a SubjectPublicKeyInfo>")
-    try:
-        pin = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise ValueError("a pin's second half is not base64") from error
-    if len(pin) != PIN_BYTES or format_pin(pin) != text:
-        raise ValueError("a pin holds exactly 32 bytes in canonical base64")
-    return pin
-
-
-def format_pin(pin: bytes) -> str:
-    """Write 32 bytes as `sha256/<base64>`."""
-    return PIN_PREFIX + base64.b64encode(pin).decode("ascii")
 
 
 def client_context(ca_pem: str | None = None, *, verify_webpki: bool = True) -> ssl.SSLContext:
