@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 STATE ?= .casemate/dev
 
-.PHONY: help setup run test check format lock
+.PHONY: help setup run test check format lock clients bench
 
 help:  ## List what can be done here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -21,7 +21,7 @@ run: setup  ## Start gateway, verifying proxy and a local language model; Ctrl-C
 	@exec $(BIN)/casemate dev --state-dir $(STATE)
 
 test: setup  ## Run the tests (ARGS="tests/gateway -k ledger" narrows them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "not clients" $(ARGS)
 
 check: setup  ## Formatting, lint, types, layering, shape
 	$(BIN)/ruff format --check .
@@ -29,6 +29,13 @@ check: setup  ## Formatting, lint, types, layering, shape
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_shape.py
+
+clients: setup  ## Run official SDKs and third-party clients, unmodified, against the gateway (needs npm)
+	@$(BIN)/python -m tests.clients.environments
+	@$(BIN)/python -m pytest tests/clients -m clients $(ARGS)
+
+bench: setup  ## Compare with nginx, in paired ratios (needs nginx; ARGS=--quick takes a minute)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 format: setup  ## Rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
@@ -40,6 +47,9 @@ lock:  ## Pin requirements/*.in anew (needs uv)
 	    --custom-compile-command "make lock" $$name.in --output-file $$name.txt; done
 	cd requirements && uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	  --no-annotate --no-deps --custom-compile-command "make lock" model.in --output-file model.txt
+	cd requirements && for name in openai1 openai2 openai3 ehbp; do \
+	  uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command "make lock" clients-$$name.in --output-file clients-$$name.txt; done
 
 # Each stamp is a file that is newer than what it was made from; an interrupted step leaves none.
 $(VENV)/.created:

@@ -1,8 +1,8 @@
 """Environments of their own for the clients that we promise to work with: one per SDK, nothing shared.
 
 `python -m tests.clients.environments` makes whatever is missing or out of date under .venvs/ and in
-tests/clients/node/node_modules. Python packages are pinned by hash, npm's by the lock file's integrity. A finished
-environment carries a stamp: the digest of what it was made from. An interrupted one has none.
+tests/clients/node/node_modules. Python packages are pinned by hash, npm's by the lock file's integrity.
+A finished environment carries a stamp: the digest of what it was made from. An interrupted one has none.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ class ClientEnvironment:
     def require(self) -> Path:
         """The interpreter. Raises EnvironmentMissing: a client we cannot run is a failure, not a skip."""
         if not self.is_current():
-            raise EnvironmentMissing(
-                f"{self.name}: no current environment in {self.home}; run: make clients-env"
-            )
+            raise EnvironmentMissing(f"{self.name}: no current environment in {self.home}; run: make clients")
         return self.interpreter
 
 

@@ -127,7 +127,7 @@ def casemate_dev(state: Path, *arguments: str) -> Iterator[Served]:
 def run_program(
     interpreter: Path, program: Path, *arguments: str, environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Run one client program with exactly this environment; its line of JSON, or a failure with its output."""
+    """Run one client program with exactly this environment; its JSON, or a failure with its output."""
     command = [str(interpreter), str(program), *arguments]
     done = subprocess.run(
         command, env=dict(environment), capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False

@@ -1,8 +1,8 @@
 """An ordinary OpenAI program: complete and stream, synchronously and not; prints one JSON object.
 
 With `url` it uses nothing of ours: OPENAI_BASE_URL and OPENAI_API_KEY are all that changed. With `transport`
-the SDK gets an HTTP client over our verifying transport, and talks to the gateway itself. It has to run on the
-oldest and the newest SDK alike, so it uses only what all of them have.
+the SDK gets an HTTP client over our verifying transport, and talks to the gateway itself. Runs on the oldest
+and the newest SDK alike, so it uses only what all of them have.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ def complete(client):
 
 
 def stream(client):
-    # Unguarded on purpose, as in the product's own sample: every chunk has a choice unless usage was asked for.
+    # Unguarded on purpose, as in the product's own sample: without usage, every chunk has a choice.
     chunks = client.chat.completions.create(**question(stream=True))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
     return {"text": "".join(pieces), "pieces": len(pieces)}
