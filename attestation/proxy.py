@@ -106,14 +106,8 @@ class ProxyApp:
             request = await self._request(scope, inbox)
             response = await self._transport.handle_async_request(request)
         except AttestationError as error:
-            await _answer_problem(
-                send,
-                502,
-                "upstream_error",
-                "gateway_unverified",
-                _reason(error),
-                (b"x-should-retry", b"false"),
-            )
+            code = "gateway_response_refused" if isinstance(error, EhbpError) else "gateway_unverified"
+            await _answer_problem(send, 502, "upstream_error", code, _reason(error), _NO_RETRY)
             return
         except httpx2.HTTPError as error:
             message = f"The gateway could not be reached or broke off ({type(error).__name__})."
@@ -206,11 +200,11 @@ async def _answer_problem(
 
 def _reason(error: AttestationError) -> str:
     """Checks by name first, so that a program's log says which rule stopped it."""
-    names = ", ".join(check.id for check in error.checks)
-    sentence = (
-        f"Nothing was sent: the gateway could not be verified ({names or type(error).__name__}). {error}"
-    )
-    return f"{sentence}. {error.hint}" if error.hint else sentence
+    if isinstance(error, EhbpError):
+        return f"The response was not sealed by the attested key and is discarded: {error}."
+    names = ", ".join(check.id for check in error.checks) or type(error).__name__
+    sentence = f"Nothing was sent: the gateway could not be verified ({names}). {error}."
+    return f"{sentence} Hint: {error.hint}." if error.hint else sentence
 
 
 def _raw_path(scope: Scope) -> bytes:
