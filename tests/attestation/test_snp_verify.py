@@ -1,0 +1,483 @@
+"""Forged hierarchies: what is accepted, and for every rule something that only this rule refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from attestation.model import Outcome, Stage, Tcb
+from attestation.snp.roots import AMD_ROOTS
+from attestation.snp.verify import RULES
+from enclave.tee import dev
+from tests.fakes.amd import CSP, NOW, VLEK_FLAGS, Signed, World
+
+N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+YEAR = timedelta(days=366)
+OID = "1.3.6.1.4.1.3704.1"
+
+
+@pytest.mark.parametrize("product", ["Milan", "Genoa", "Turin"])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
+@pytest.mark.parametrize("key", ["vcek", "vlek"])
+def test_accepts_every_product_report_version_and_signing_key(
+    worlds: dict[str, World], product: str, version: int, key: str
+) -> None:
+    world = worlds[product]
+    signed = world.issue(version=version) if key == "vcek" else world.issue_vlek(version=version)
+    checks, claims = signed.authenticate()
+    assert {check.outcome for check in checks} == {Outcome.PASS}
+    assert claims is not None
+    assert (claims.product, claims.signing_key, claims.insecure) == (product, key, False)
+    assert claims.reported_tcb == claims.committed_tcb == claims.launch_tcb == world.tcb
+    assert (claims.hwid, claims.csp_id) == ((world.hwid, None) if key == "vcek" else (None, CSP))
+
+
+def test_every_rule_becomes_one_check_of_its_own_even_when_nothing_was_supplied(genoa: World) -> None:
+    bare = replace(genoa.issue(), certificates=())
+    checks, claims = bare.authenticate()
+    assert claims is None
+    assert [check.id for check in checks] == [rule.id for rule in RULES]
+    assert len({check.id for check in checks}) == len(checks)
+    assert all(check.stage is Stage.AUTHENTICATE and check.expected and check.reference for check in checks)
+
+
+def test_certificates_may_come_in_any_order_and_more_than_once(genoa: World) -> None:
+    signed = genoa.issue()
+    jumbled = replace(signed, certificates=signed.certificates[::-1] + signed.certificates)
+    assert jumbled.outcomes() == {}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_missing_certificate_is_undecided_and_never_authentic(genoa: World, missing: int) -> None:
+    signed = genoa.issue()
+    rest = tuple(der for index, der in enumerate(signed.certificates) if index != missing)
+    checks, claims = replace(signed, certificates=rest).authenticate()
+    assert claims is None
+    outcomes = {check.id: check.outcome for check in checks}
+    assert outcomes["snp.chain.root"] is Outcome.UNDECIDED
+    assert outcomes["snp.chain.signatures"] is Outcome.UNDECIDED
+
+
+# --- the report itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "offset"),
+    [
+        *((2, 0x188), (2, 0x18A), (2, 0x1F8), (3, 0x1F8), (4, 0x207), (5, 0x04C)),
+        *((5, 0x18B), (5, 0x19F), (5, 0x1EB), (5, 0x1EF), (5, 0x208), (5, 0x29F)),
+    ],
+)
+def test_refuses_a_reserved_byte_that_is_not_zero(genoa: World, version: int, offset: int) -> None:
+    body = bytearray(dev.encode_report(genoa.fields(version=version)))
+    body[offset] = 1
+    vek = genoa.vcek()
+    signed = replace(genoa.issue(vek), report=dev.sign_report(bytes(body), vek.key))
+    assert signed.outcomes() == {"snp.report.reserved": "fail"}
+
+
+@pytest.mark.parametrize("policy", [0, 1 << 17 | 1 << 26, 1 << 17 | 1 << 63])
+def test_refuses_policy_bits_that_nobody_has_defined(genoa: World, policy: int) -> None:
+    assert genoa.issue(policy=policy).outcomes() == {"snp.report.reserved": "fail"}
+
+
+def test_refuses_flags_that_nobody_has_defined(genoa: World) -> None:
+    assert genoa.issue(flags=1 << 5).outcomes() == {"snp.report.reserved": "fail"}
+
+
+def test_accepts_the_platform_bit_that_is_reserved_on_paper_but_set_in_the_field(genoa: World) -> None:
+    assert genoa.issue(platform_info=0x65).outcomes() == {}
+
+
+@pytest.mark.parametrize("algorithm", [0, 2])
+def test_refuses_another_signature_algorithm(genoa: World, algorithm: int) -> None:
+    assert genoa.issue(signature_algo=algorithm).outcomes() == {"snp.report.algorithm": "fail"}
+
+
+def test_refuses_a_masked_chip_key(genoa: World) -> None:
+    assert genoa.issue(flags=1 << 1).outcomes() == {"snp.report.mask_chip_key": "fail"}
+
+
+def test_refuses_a_report_that_says_no_key_signed_it(genoa: World) -> None:
+    assert genoa.issue(flags=7 << 2).outcomes() == {"snp.vek.kind": "fail"}
+
+
+@pytest.mark.parametrize("offset", [0x2A0 + 48, 0x2A0 + 71, 0x2A0 + 72 + 48, 0x2A0 + 143, 0x2A0 + 144, 1183])
+def test_refuses_unsigned_bytes_that_are_not_zero(genoa: World, offset: int) -> None:
+    assert genoa.issue().with_byte(offset).outcomes() == {"snp.signature.encoding": "fail"}
+
+
+@pytest.mark.parametrize("offset", [0x050, 0x090, 0x1A0, 0x29F, 0x2A0, 0x2A0 + 72])
+def test_refuses_any_change_to_signed_bytes_or_signature(genoa: World, offset: int) -> None:
+    assert genoa.issue().with_byte(offset).outcomes()["snp.signature"] == "fail"
+
+
+@pytest.mark.parametrize("r_and_s", [(0, 0), (1, 1), (N, 1), (1, N), (2**384 - 1, 2**384 - 1)])
+def test_refuses_degenerate_signatures(genoa: World, r_and_s: tuple[int, int]) -> None:
+    signed = genoa.issue()
+    halves = b"".join(value.to_bytes(72, "little") for value in r_and_s)
+    assert replace(signed, report=signed.report[:0x2A0] + halves + bytes(368)).outcomes() == {
+        "snp.signature": "fail"
+    }
+
+
+# --- the signing key's certificate ------------------------------------------------------------------------
+
+
+def test_refuses_a_report_signed_by_another_key_than_the_certified_one(genoa: World) -> None:
+    other = ec.generate_private_key(ec.SECP384R1())
+    assert genoa.issue(signer=other).outcomes() == {"snp.signature": "fail"}
+
+
+def test_refuses_a_signing_key_on_another_curve(genoa: World) -> None:
+    vek = genoa.vcek(curve=ec.SECP256R1())
+    assert genoa.issue(vek).outcomes() == {"snp.vek.key": "fail", "snp.signature": "fail"}
+
+
+@pytest.mark.parametrize("component", ["bootloader", "tee", "snp", "microcode"])
+@pytest.mark.parametrize("step", [-1, 1])
+@pytest.mark.parametrize("product", ["Milan", "Turin"])
+def test_refuses_a_key_certified_for_another_tcb_in_any_component_and_direction(
+    worlds: dict[str, World], product: str, component: str, step: int
+) -> None:
+    world = worlds[product]
+    level = getattr(world.tcb, component)
+    certified = replace(world.tcb, **{component: level + step if level + step >= 0 else level + 2})
+    assert world.issue(world.vcek(tcb=certified)).outcomes() == {"snp.vek.tcb": "fail"}
+
+
+def test_refuses_a_turin_key_certified_for_another_fmc(worlds: dict[str, World]) -> None:
+    world = worlds["Turin"]
+    vek = world.vcek(tcb=replace(world.tcb, fmc=0))
+    assert world.issue(vek).outcomes() == {"snp.vek.tcb": "fail"}
+
+
+@pytest.mark.parametrize("byte", [2, 3, 4, 5])
+def test_refuses_a_reserved_byte_in_the_reported_tcb(genoa: World, byte: int) -> None:
+    raw = bytearray(genoa.fields().reported_tcb_raw)
+    raw[byte] = 1
+    assert genoa.issue(reported_tcb_raw=bytes(raw)).outcomes() == {"snp.vek.tcb": "fail"}
+
+
+def test_only_the_reported_tcb_is_bound_to_the_certificate(genoa: World) -> None:
+    older = bytes([9, 0, 0, 0, 0, 0, 20, 80])
+    signed = genoa.issue(current_tcb_raw=older, committed_tcb_raw=older, launch_tcb_raw=older)
+    _, claims = signed.authenticate()
+    assert claims is not None
+    assert claims.committed_tcb == Tcb(9, 0, 20, 80)
+    assert claims.reported_tcb == genoa.tcb
+
+
+@pytest.mark.parametrize("product", ["Milan", "Genoa", "Turin"])
+@pytest.mark.parametrize("position", [0, 7, 8, 63])
+def test_refuses_another_chip_than_the_certified_one(
+    worlds: dict[str, World], product: str, position: int
+) -> None:
+    world = worlds[product]
+    chip = bytearray(world.chip_id)
+    chip[position] ^= 0x80
+    assert world.issue(chip_id=bytes(chip)).outcomes() == {"snp.vek.chip": "fail"}
+
+
+def test_refuses_a_masked_chip_id_under_a_vcek(genoa: World) -> None:
+    assert genoa.issue(chip_id=bytes(64)).outcomes() == {"snp.vek.chip": "fail"}
+
+
+def test_refuses_a_vcek_without_a_hardware_id(genoa: World) -> None:
+    assert genoa.issue(genoa.vcek(hwid=None)).outcomes() == {"snp.vek.chip": "fail"}
+
+
+def test_refuses_a_vcek_that_names_a_provider(genoa: World) -> None:
+    extensions = dev.vek_extensions("Genoa", genoa.tcb, hwid=genoa.hwid, csp_id=CSP)
+    assert genoa.issue(genoa.vcek(extensions=extensions)).outcomes() == {"snp.vek.chip": "fail"}
+
+
+def test_refuses_a_vlek_that_names_no_provider_or_names_a_chip(genoa: World) -> None:
+    assert genoa.issue_vlek(genoa.vlek(csp_id=None)).outcomes() == {"snp.vek.chip": "fail"}
+    assert genoa.issue_vlek(genoa.vlek(hwid=bytes(64))).outcomes() == {"snp.vek.chip": "fail"}
+
+
+def test_refuses_a_vcek_where_the_report_says_vlek_and_the_reverse(genoa: World) -> None:
+    assert genoa.issue(flags=VLEK_FLAGS).outcomes() == {"snp.vek.kind": "fail"}
+    assert genoa.issue_vlek(flags=0).outcomes() == {"snp.vek.kind": "fail"}
+
+
+def test_refuses_a_vcek_issued_under_the_vlek_authority(genoa: World) -> None:
+    vek = genoa.vcek(issuer=genoa.asvk, issuer_name="SEV-VLEK-Genoa")
+    assert genoa.issue(vek, issuer=genoa.asvk).outcomes() == {"snp.chain.names": "fail"}
+
+
+@pytest.mark.parametrize("suffix", [".1", ".2", ".3.1", ".3.2", ".3.3", ".3.8"])
+def test_refuses_a_certificate_without_one_of_amds_extensions(genoa: World, suffix: str) -> None:
+    extensions = dev.vek_extensions("Genoa", genoa.tcb, hwid=genoa.hwid)
+    del extensions[OID + suffix]
+    outcomes = genoa.issue(genoa.vcek(extensions=extensions)).outcomes()
+    assert outcomes["snp.vek.extensions"] == "fail"
+    assert outcomes["snp.vek.tcb"] == "fail"
+
+
+def test_refuses_a_reserved_patch_level_that_is_not_zero(genoa: World) -> None:
+    extensions = dev.vek_extensions("Genoa", genoa.tcb, hwid=genoa.hwid)
+    extensions[OID + ".3.5"] = dev.der_integer(1)
+    outcomes = genoa.issue(genoa.vcek(extensions=extensions)).outcomes()
+    assert outcomes["snp.vek.extensions"] == "fail"
+
+
+def test_of_a_reissued_certificate_the_one_that_is_still_valid_is_used(genoa: World) -> None:
+    signed = genoa.issue()
+    stale = _reissue(genoa, signed, now=NOW - YEAR)
+    both = replace(signed, certificates=(stale, *signed.certificates))
+    assert both.outcomes() == {}
+    alone = replace(signed, certificates=(stale, *signed.certificates[1:]))
+    assert alone.outcomes() == {"snp.chain.validity": "fail"}
+
+
+def _reissue(world: World, signed: Signed, *, now: datetime) -> bytes:
+    """The same VCEK key and extensions in a certificate issued about `now`."""
+    old = x509.load_der_x509_certificate(signed.certificates[0])
+    key = old.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    builder = dev.certificate_builder("SEV-VCEK", "SEV-Genoa", key, now=now)
+    for extension in old.extensions:
+        builder = builder.add_extension(extension.value, critical=False)
+    return _der(dev.sign_pss(builder, world.hierarchy.ask.key))
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+# --- product ----------------------------------------------------------------------------------------------
+
+
+def test_refuses_a_cpuid_of_another_product_or_of_none(genoa: World) -> None:
+    for cpuid in ((0x19, 0x01, 1), (0x1A, 0x02, 1), (0x17, 0x31, 0), (0x1A, 0x50, 0)):
+        assert genoa.issue(cpuid=cpuid).outcomes() == {"snp.vek.product": "fail"}
+
+
+def test_refuses_a_certificate_that_names_another_product(genoa: World) -> None:
+    extensions = dev.vek_extensions("Milan", genoa.tcb, hwid=genoa.hwid)
+    assert genoa.issue(genoa.vcek(extensions=extensions)).outcomes() == {"snp.vek.product": "fail"}
+
+
+def test_the_product_of_a_version_2_report_is_the_roots_not_the_certificates(genoa: World) -> None:
+    """A Genoa root vouches for Genoa, whatever the certificates below it call themselves."""
+    extensions = dev.vek_extensions("Milan", genoa.tcb, hwid=genoa.hwid)
+    outcomes = genoa.issue(genoa.vcek(extensions=extensions), version=2).outcomes()
+    assert outcomes == {"snp.vek.product": "fail"}
+
+
+def test_refuses_a_root_pinned_for_another_product_than_the_chain_names(genoa: World) -> None:
+    signed = genoa.issue(version=2)
+    mixed = replace(signed, roots={"Milan": signed.roots["Genoa"]})
+    assert mixed.outcomes() == {"snp.chain.names": "fail", "snp.vek.product": "fail"}
+
+
+# --- the chain --------------------------------------------------------------------------------------------
+
+
+def test_refuses_a_root_that_is_not_pinned_however_well_it_is_named(genoa: World) -> None:
+    outcomes = replace(genoa.issue(), roots=AMD_ROOTS).outcomes()
+    assert outcomes["snp.chain.root"] == "fail"
+    assert outcomes["snp.vek.tcb"] == "undecided"  # nothing trusted says which product this is
+
+
+def test_a_development_root_counts_only_when_it_is_named_and_then_as_insecure(genoa: World) -> None:
+    signed = replace(genoa.issue(), roots=AMD_ROOTS)
+    checks, claims = signed.authenticate(development_root=genoa.hierarchy.ark.spki_sha256)
+    outcomes = {check.id: check.outcome for check in checks}
+    assert outcomes.pop("snp.chain.root") is Outcome.INSECURE
+    assert set(outcomes.values()) == {Outcome.PASS}
+    assert claims is not None
+    assert claims.insecure
+    assert claims.product == "Genoa"
+    _, claims = signed.authenticate(development_root=bytes(32))
+    assert claims is None
+
+
+def test_naming_a_development_root_does_not_make_real_evidence_insecure(genoa: World) -> None:
+    _, claims = genoa.issue().authenticate(development_root=bytes(32))
+    assert claims is not None
+    assert not claims.insecure
+
+
+def test_refuses_a_pinned_key_in_a_certificate_that_it_did_not_sign(genoa: World) -> None:
+    """Anyone can put the root's public key into a certificate of their own."""
+    ark = genoa.hierarchy.ark
+    key = genoa.asvk.key
+    builder = dev.certificate_builder("ARK-Genoa", "ARK-Genoa", ark.key.public_key(), now=NOW)
+    imitation = dev.Issuer(ark.key, dev.sign_pss(dev.as_authority(builder, path_length=None), key))
+    assert genoa.issue(ark=imitation).outcomes() == {"snp.chain.signatures": "fail"}
+
+
+def test_refuses_a_signing_key_certificate_that_the_intermediate_did_not_sign(genoa: World) -> None:
+    vek = genoa.vcek(issuer=genoa.asvk)  # the name is right, the key is not
+    assert genoa.issue(vek).outcomes() == {"snp.chain.signatures": "fail"}
+
+
+def test_refuses_an_intermediate_that_the_root_did_not_sign(genoa: World) -> None:
+    stranger = dev.Issuer(genoa.asvk.key, genoa.hierarchy.ark.certificate)
+    ask = dev.forge_intermediate(stranger, "SEV-Genoa", "ARK-Genoa", now=NOW, key=genoa.hierarchy.ask.key)
+    assert genoa.issue(issuer=ask).outcomes() == {"snp.chain.signatures": "fail"}
+
+
+def test_of_two_intermediates_with_one_name_the_one_that_signed_is_used(genoa: World) -> None:
+    other = dev.forge_intermediate(genoa.hierarchy.ark, "SEV-Genoa", "ARK-Genoa", now=NOW, key=genoa.asvk.key)
+    signed = genoa.issue()
+    assert replace(signed, certificates=(other.der, *signed.certificates)).outcomes() == {}
+
+
+@pytest.mark.parametrize("salt", [0, 32, 64])
+def test_refuses_pss_with_another_salt_length(genoa: World, salt: int) -> None:
+    ask = _intermediate(genoa, padding.PSS(padding.MGF1(hashes.SHA384()), salt), hashes.SHA384())
+    assert genoa.issue(issuer=ask).outcomes() == {"snp.chain.signatures": "fail"}
+
+
+def test_refuses_pss_with_another_digest_or_mask_and_plain_pkcs1(genoa: World) -> None:
+    weaker = padding.PSS(padding.MGF1(hashes.SHA256()), 48)
+    mixed = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
+    cases = ((weaker, hashes.SHA256()), (weaker, hashes.SHA384()), (mixed, hashes.SHA256()))
+    for scheme, digest in (*cases, (padding.PKCS1v15(), hashes.SHA384())):
+        ask = _intermediate(genoa, scheme, digest)
+        assert genoa.issue(issuer=ask).outcomes() == {"snp.chain.signatures": "fail"}
+
+
+def _intermediate(
+    world: World, scheme: padding.PSS | padding.PKCS1v15, digest: hashes.SHA256 | hashes.SHA384
+) -> dev.Issuer:
+    """The ASK signed in another way, honestly, by the right key."""
+    key = world.hierarchy.ask.key
+    builder = dev.certificate_builder("SEV-Genoa", "ARK-Genoa", key.public_key(), now=NOW)
+    builder = dev.as_authority(builder, path_length=0)
+    certificate = builder.sign(world.hierarchy.ark.key, digest, rsa_padding=scheme)
+    return dev.Issuer(key, certificate)
+
+
+@pytest.mark.parametrize(("name", "ark_name"), [("SEV-Milan", "ARK-Genoa"), ("SEV-VLEK-Genoa", "ARK-Genoa")])
+def test_refuses_an_intermediate_of_another_name(genoa: World, name: str, ark_name: str) -> None:
+    key = genoa.hierarchy.ask.key
+    ask = dev.forge_intermediate(genoa.hierarchy.ark, name, ark_name, now=NOW, key=key)
+    vek = genoa.vcek(issuer=ask, issuer_name=name)
+    assert genoa.issue(vek, issuer=ask).outcomes() == {"snp.chain.names": "fail"}
+
+
+def test_refuses_a_signing_key_issued_straight_by_the_root(genoa: World) -> None:
+    ark = genoa.hierarchy.ark
+    vek = genoa.vcek(issuer=ark, issuer_name="ARK-Genoa")
+    assert genoa.issue(vek, issuer=ark).outcomes()["snp.chain.names"] == "fail"
+
+
+def test_refuses_an_authority_below_the_intermediate(genoa: World) -> None:
+    """A stolen or misissued leaf must not be able to issue: its certificate says no CA."""
+    hierarchy = genoa.hierarchy
+    builder = dev.certificate_builder("SEV-Genoa", "ARK-Genoa", hierarchy.ask.key.public_key(), now=NOW)
+    leaf = dev.Issuer(hierarchy.ask.key, dev.sign_pss(builder, hierarchy.ark.key))
+    assert genoa.issue(issuer=leaf).outcomes() == {"snp.chain.authorities": "fail"}
+
+
+def test_refuses_a_signing_key_whose_certificate_is_an_authority(genoa: World) -> None:
+    assert genoa.issue(_vek_with(genoa, ca=True)).outcomes() == {"snp.chain.authorities": "fail"}
+
+
+def test_refuses_an_unknown_critical_extension(genoa: World) -> None:
+    assert genoa.issue(_vek_with(genoa, ca=False)).outcomes() == {"snp.chain.authorities": "fail"}
+
+
+def _vek_with(world: World, *, ca: bool) -> dev.Vek:
+    """A VCEK that is an authority, or has a critical extension that nobody knows."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    builder = dev.certificate_builder("SEV-VCEK", "SEV-Genoa", key.public_key(), now=NOW)
+    for oid, value in dev.vek_extensions("Genoa", world.tcb, hwid=world.hwid).items():
+        builder = builder.add_extension(_unknown(oid, value), critical=False)
+    if ca:
+        builder = dev.as_authority(builder, path_length=0)
+    else:
+        builder = builder.add_extension(_unknown("1.2.3.4", b"\x05\x00"), critical=True)
+    return dev.Vek(key, _der(dev.sign_pss(builder, world.hierarchy.ask.key)))
+
+
+def _unknown(oid: str, value: bytes) -> x509.UnrecognizedExtension:
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
+
+
+def test_refuses_a_chain_outside_its_validity(genoa: World) -> None:
+    signed = genoa.issue()
+    assert signed.outcomes(now=NOW + YEAR) == {"snp.chain.validity": "fail"}
+    assert signed.outcomes(now=NOW - timedelta(days=2)) == {"snp.chain.validity": "fail"}
+
+
+def test_refuses_an_expired_signing_key_under_a_valid_chain(genoa: World) -> None:
+    vek = genoa.vcek(now=NOW - YEAR - timedelta(days=1))
+    assert genoa.issue(vek).outcomes() == {"snp.chain.validity": "fail"}
+
+
+# --- unreadable and too many ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x30\x03\x02\x01", b"not a certificate"])
+def test_refuses_a_certificate_or_list_that_cannot_be_read(genoa: World, junk: bytes) -> None:
+    signed = genoa.issue()
+    with_junk = replace(signed, certificates=(*signed.certificates, junk))
+    assert with_junk.outcomes() == {"snp.certificates": "fail"}
+    assert replace(signed, crls=(junk,)).outcomes()["snp.certificates"] == "fail"
+
+
+def test_refuses_a_flood_of_certificates(genoa: World) -> None:
+    signed = genoa.issue()
+    flood = tuple(bytes([index]) for index in range(20))
+    assert replace(signed, certificates=signed.certificates + flood).outcomes() == {
+        "snp.certificates": "fail"
+    }
+
+
+# --- revocation -------------------------------------------------------------------------------------------
+
+
+def test_a_current_list_that_revokes_nothing_of_ours_passes_and_is_told(genoa: World) -> None:
+    made = NOW - timedelta(days=3)
+    _, claims = genoa.issue(crls=[genoa.crl(genoa.asvk.certificate, made=made)]).authenticate()
+    assert claims is not None
+    assert claims.crl_this_update == made
+
+
+def test_without_a_list_the_claims_say_so(genoa: World) -> None:
+    _, claims = genoa.issue().authenticate()
+    assert claims is not None
+    assert claims.crl_this_update is None
+
+
+def test_refuses_a_revoked_intermediate_even_when_the_list_is_stale(genoa: World) -> None:
+    ask = genoa.hierarchy.ask.certificate
+    stale = genoa.crl(ask, made=NOW - timedelta(days=9), until=NOW - timedelta(days=8))
+    for crl in (genoa.crl(ask), stale):
+        assert genoa.issue(crls=[crl]).outcomes() == {"snp.crl": "fail"}
+
+
+def test_a_list_that_is_not_current_leaves_the_question_open(genoa: World) -> None:
+    stale = genoa.crl(made=NOW - timedelta(days=9), until=NOW - timedelta(days=8))
+    future = genoa.crl(made=NOW + timedelta(days=1))
+    for crl in (stale, future):
+        assert genoa.issue(crls=[crl]).outcomes() == {"snp.crl": "undecided"}
+
+
+def test_refuses_a_list_in_the_roots_name_that_the_root_did_not_sign(genoa: World) -> None:
+    forged = genoa.crl(signer=genoa.hierarchy.ask)
+    assert genoa.issue(crls=[forged]).outcomes() == {"snp.crl": "fail"}
+    assert genoa.issue(crls=[genoa.crl(salt=32)]).outcomes() == {"snp.crl": "fail"}
+
+
+def test_refuses_a_list_with_a_critical_extension_that_we_do_not_understand(genoa: World) -> None:
+    assert genoa.issue(crls=[genoa.crl(critical=True)]).outcomes() == {"snp.crl": "fail"}
+
+
+def test_a_list_of_another_root_neither_helps_nor_harms(worlds: dict[str, World]) -> None:
+    foreign = worlds["Milan"].crl(worlds["Genoa"].hierarchy.ask.certificate)
+    _, claims = worlds["Genoa"].issue(crls=[foreign]).authenticate()
+    assert claims is not None
+    assert claims.crl_this_update is None

@@ -1,0 +1,102 @@
+"""Certificates from strangers: damaged anywhere, they are malformed or refused, never an accident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attestation.errors import MalformedEvidence
+from attestation.x509 import (
+    MAX_DER,
+    common_name,
+    issuer_of,
+    load_certificate,
+    load_crl,
+    signature_problem,
+    spki_digest,
+    validity_problem,
+)
+from tests.fakes.amd import NOW, World
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_certificate_or_malformed(der: bytes) -> None:
+    for load in (load_certificate, load_crl):
+        with pytest.raises(MalformedEvidence):
+            load(der)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_certificate_damaged_anywhere_is_never_authentic_and_never_an_unexpected_error(
+    data: st.DataObject, genoa: World
+) -> None:
+    signed = genoa.issue()
+    which = data.draw(st.integers(0, 2))
+    der = bytearray(signed.certificates[which])
+    der[data.draw(st.integers(0, len(der) - 1))] ^= data.draw(st.integers(1, 255))
+    damaged = list(signed.certificates)
+    damaged[which] = bytes(der)
+    _, claims = replace(signed, certificates=tuple(damaged)).authenticate()
+    assert claims is None
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_revocation_list_damaged_anywhere_never_passes_for_enforced(
+    data: st.DataObject, genoa: World
+) -> None:
+    der = bytearray(genoa.crl(genoa.hierarchy.ask.certificate))
+    der[data.draw(st.integers(0, len(der) - 1))] ^= data.draw(st.integers(1, 255))
+    _, claims = genoa.issue(crls=[bytes(der)]).authenticate()
+    assert claims is None or claims.crl_this_update is None
+
+
+def test_a_certificate_of_absurd_size_is_not_even_parsed() -> None:
+    with pytest.raises(MalformedEvidence, match="more than"):
+        load_certificate(bytes(MAX_DER + 1))
+
+
+def test_a_signature_counts_only_under_the_issuers_own_name_and_key(genoa: World) -> None:
+    vek = load_certificate(genoa.vcek().certificate)
+    ask, ark = genoa.hierarchy.ask.certificate, genoa.hierarchy.ark.certificate
+    assert signature_problem(vek, ask) is None
+    assert signature_problem(ask, ark) is None
+    assert signature_problem(vek, ark) == "the issuer's name is another"
+    assert signature_problem(vek, vek) is not None
+    assert issuer_of(vek, [ark, ask]) is ask
+    assert issuer_of(vek, [ark]) is None
+
+
+def test_an_elliptic_issuer_is_no_amd_authority(genoa: World) -> None:
+    stranger = genoa.vcek(name="SEV-Genoa")
+    vek = load_certificate(genoa.vcek().certificate)
+    assert (
+        signature_problem(vek, load_certificate(stranger.certificate)) == "the issuer's key is not RSA-4096"
+    )
+
+
+def test_a_pin_is_the_digest_of_the_key_not_of_the_certificate(genoa: World) -> None:
+    assert spki_digest(genoa.hierarchy.ark.certificate) == genoa.hierarchy.ark.spki_sha256
+    assert spki_digest(genoa.hierarchy.ask.certificate) != genoa.hierarchy.ark.spki_sha256
+
+
+def test_validity_includes_both_of_its_ends_and_nothing_beyond(genoa: World) -> None:
+    ark = genoa.hierarchy.ark.certificate
+    first, last, second = ark.not_valid_before_utc, ark.not_valid_after_utc, timedelta(seconds=1)
+    assert validity_problem(ark, first) is None
+    assert validity_problem(ark, last) is None
+    assert validity_problem(ark, first - second) is not None
+    assert validity_problem(ark, last + second) is not None
+    assert validity_problem(ark, NOW) is None
+
+
+def test_a_name_without_exactly_one_common_name_has_none(genoa: World) -> None:
+    subject = genoa.hierarchy.ark.certificate.subject
+    assert common_name(subject) == "ARK-Genoa"
+    assert common_name(type(subject)([*subject, *subject])) is None
+    assert common_name(type(subject)([])) is None
