@@ -175,7 +175,9 @@ def test_cpu_is_that_of_the_named_processes_only(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert after.cpu_ns > before.cpu_ns
         assert after.rss_bytes > 1_000_000
-        assert usage([os.getpid(), pid]).cpu_ns > ours.cpu_ns + before.cpu_ns
+        both = usage([os.getpid(), pid])
+        assert both.cpu_ns > ours.cpu_ns + before.cpu_ns
+        assert both.rss_bytes > ours.rss_bytes + 1_000_000
 
 
 def test_cores_are_apart_where_there_are_two_and_a_way_to_pin(monkeypatch: pytest.MonkeyPatch) -> None:
