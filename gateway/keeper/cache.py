@@ -73,14 +73,17 @@ class Cache:
         record = self._ledger.account(name)
         if record is None:
             return None
+        self._make_room()
         found = self._accounts[name] = Account(name, record.balance, record.requests_per_minute)
-        self._shrink()
         return found
 
-    def _shrink(self) -> None:
-        """Drop idle entries, oldest first; pinned ones are passed over, so the bound is soft."""
+    def _make_room(self) -> None:
+        """Drop idle entries, oldest first, before the new one comes: it must not be the one to go.
+
+        Pinned ones are passed over, so the bound is soft: at most what is in flight above it.
+        """
         for _ in range(len(self._accounts)):
-            if len(self._accounts) <= self._capacity:
+            if len(self._accounts) < self._capacity:
                 return
             name = next(iter(self._accounts))
             if self._accounts[name].pins:
