@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from benchmarks.report import machine, markdown, write
 from benchmarks.summary import summarise
 from benchmarks.targets import Target, divide_cores, gateway, nginx, upstream
 
+Child = subprocess.Popen[bytes]
 CONCURRENCY = (1, 32, 256)
 RESULTS = Path(__file__).resolve().parent / "results"
 FILES = 8_192  # descriptors: 256 connections on each side of a proxy, and room
@@ -56,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def everything(wanted: argparse.Namespace, directory: Path) -> Iterator[tuple[Sequence[Target], object]]:
+def everything(wanted: argparse.Namespace, directory: Path) -> Iterator[tuple[Sequence[Target], Child]]:
     """Upstream, proxies and load generator, all running; ended in reverse order."""
     cores = divide_cores(sorted(os.sched_getaffinity(0)))
     identity = make_identity(directory)
