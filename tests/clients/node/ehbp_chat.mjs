@@ -47,9 +47,16 @@ async function stream() {
   return { text: pieces.join(""), pieces: pieces.length };
 }
 
+// How many requests the account has paid for so far.
+async function billed() {
+  const answer = await network(`${base}/usage`, { headers: { authorization: `Bearer ${process.env.OPENAI_API_KEY}` } });
+  return (await answer.json()).month.requests;
+}
+
 async function replay({ url, headers, body }) {
-  const answer = await network(url, { method: "POST", headers, body });
-  return { status: answer.status, body: await answer.text() };
+  const before = await billed();
+  const { status } = await network(url, { method: "POST", headers, body });
+  return { status, billed: (await billed()) - before };
 }
 
 const result = { node: process.versions.node, bare: await bare(), complete: await complete(), stream: await stream() };

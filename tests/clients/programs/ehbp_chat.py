@@ -85,8 +85,15 @@ def replay(request, tls):
     """The very bytes of a sealed request again: same encapsulated key, same ciphertext."""
     headers = {name: value for name, value in request.headers.items() if name != "transfer-encoding"}
     with httpx.Client(verify=tls, trust_env=False) as plain:
+        before = billed(plain)
         answer = plain.request(request.method, request.url, headers=headers, content=request.content)
-    return {"status": answer.status_code, "body": answer.text}
+        return {"status": answer.status_code, "billed": billed(plain) - before}
+
+
+def billed(plain):
+    """How many requests the account has paid for so far."""
+    key = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    return plain.get(f"{os.environ['OPENAI_BASE_URL']}/usage", headers=key).json()["month"]["requests"]
 
 
 def stale_key(tls):
