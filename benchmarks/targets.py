@@ -23,6 +23,7 @@ from benchmarks.certificates import Identity
 from benchmarks.processes import CannotMeasure, command_of, descendants, module, pinned, read_line, running
 
 CHAT = "/v1/chat/completions"
+GATEWAY_PROCESS = "gateway.dev.node"  # supervisor, keeper and workers: forks, so all have its command line
 START_SECONDS = 60
 
 
@@ -39,8 +40,10 @@ class Target:
     root: int
 
     def processes(self) -> list[int]:
-        """The server's processes, without the verifying proxy that `casemate dev` starts beside them."""
-        return [pid for pid in descendants(self.root) if " proxy" not in command_of(pid)]
+        """The server's processes. Of `casemate dev` only the gateway's: what starts it, and the verifying
+        proxy beside it, serve no request that is measured."""
+        everything = descendants(self.root)
+        return [pid for pid in everything if GATEWAY_PROCESS in command_of(pid)] or everything
 
 
 @dataclass(frozen=True, slots=True)
