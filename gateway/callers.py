@@ -1,0 +1,46 @@
+"""Who asks: the bearer key of a request, checked before its body is read."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway import problems
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange
+from gateway.keeper.messages import Caller, WhoIs
+
+REMEMBER_SECONDS = 30.0
+CAPACITY = 10_000
+
+
+class Callers:
+    """Remembers for a moment which digests belong to a key, to spare the keeper a question for each request.
+
+    That is safe, because admission asks again with the same digests: a key revoked meanwhile gets its 401
+    there.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], float] = {}
+
+    async def identify(self, exchange: Exchange) -> tuple[bytes, ...]:
+        """The caller's key digests. Raises GatewayError: 401, one answer for every kind of bad key."""
+        digests = exchange.context.authority.digests(bearer(exchange))
+        now = asyncio.get_running_loop().time()
+        if self._known.get(digests, 0.0) > now:
+            return digests
+        answer = await exchange.ask(WhoIs(digests=digests))
+        if not isinstance(answer, Caller):
+            raise GatewayError(problems.from_refusal(getattr(answer, "code", ""), 1.0))
+        if len(self._known) >= CAPACITY:
+            self._known.clear()
+        self._known[digests] = now + REMEMBER_SECONDS
+        return digests
+
+
+def bearer(exchange: Exchange) -> str | None:
+    """The key of `Authorization: Bearer`, scheme in any case (RFC 9110 section 11.1); else None."""
+    header = exchange.header(b"authorization") or b""
+    scheme, _, key = header.partition(b" ")
+    key = key.strip()
+    return key.decode("latin-1") if scheme.lower() == b"bearer" and key else None

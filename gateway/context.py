@@ -1,0 +1,43 @@
+"""What a worker is made of. Assembled once in `gateway.worker`, passed down, changed by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from enclave.keys import ServingKeys
+from gateway.authority import Authority
+from gateway.config import Config
+from gateway.keeper.messages import Answer, Question
+from gateway.log import Log
+from gateway.upstream import Upstream
+
+
+class Keeper(Protocol):
+    """Whoever answers for money, limits and quotes: `KeeperClient` or `LocalKeeper`."""
+
+    async def ask(self, question: Question) -> Answer:
+        """Raises ConnectionError when the keeper is gone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AppContext:
+    """`certificates` are the TEE's (`tee.certificates()`).
+
+    `clock` gives aware UTC times; `upstreams` is by provider.
+    """
+
+    config: Config
+    config_bytes: bytes
+    manifest: bytes
+    manifest_sha384: bytes
+    certificates: tuple[bytes, ...]
+    insecure: bool
+    serving: ServingKeys
+    authority: Authority
+    keeper: Keeper
+    upstreams: Mapping[str, Upstream]
+    log: Log
+    clock: Callable[[], datetime]

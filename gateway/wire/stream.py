@@ -1,0 +1,160 @@
+"""What a client gets of a provider's stream, without I/O.
+
+Events leave byte for byte, but for three: the chunk with the finish reason waits until the books are
+closed and then carries `billing`; chunks without choices are dropped unless the client asked for usage;
+`[DONE]` comes after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from gateway.wire.sse import DONE, Event, EventTooLarge, SseParser, encode_event
+from gateway.wire.usage import Chunk, Meter, usage_object
+
+_CHUNK = msgspec.json.Decoder(Chunk)
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
+
+
+class ProviderFault(Exception):  # noqa: N818 - whose fault it is
+    """The provider's stream reports an error, breaks its format, or ends too early. Carries no content."""
+
+
+class ChunkReader:
+    """Bytes in, decoded chunks out; knows when the answer is whole."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._parser = SseParser()
+        self._meter = meter
+        self._open: set[int] = set()
+        self._finished: set[int] = set()
+        self._done = False
+        self.began = False
+
+    def feed(self, data: bytes) -> Iterator[tuple[Event, Chunk]]:
+        """Yield each event that has a chunk. Raises ProviderFault."""
+        try:
+            for event in self._parser.feed(data):
+                yield from self._read(event)
+        except EventTooLarge as error:
+            raise ProviderFault from error
+
+    def finish(self) -> Iterator[tuple[Event, Chunk]]:
+        """The provider closed: yield what is left. Raises ProviderFault if the answer is not whole."""
+        for event in self._parser.finish():
+            yield from self._read(event)
+        if not self.complete:
+            raise ProviderFault
+
+    @property
+    def done(self) -> bool:
+        """The end marker was seen: nothing after it counts."""
+        return self._done
+
+    @property
+    def complete(self) -> bool:
+        """The end marker was seen, or every choice that began has its finish reason."""
+        return self._done or (bool(self._finished) and self._open <= self._finished)
+
+    def _read(self, event: Event) -> Iterator[tuple[Event, Chunk]]:
+        if self._done or event.data is None:
+            return
+        if event.data.startswith(DONE):
+            self._done = True
+            return
+        chunk = decode_chunk(event.data)
+        self.began = True
+        self._meter.observe(chunk)
+        for choice in chunk.choices:
+            self._open.add(choice.index)
+            if choice.finish_reason is not None:
+                self._finished.add(choice.index)
+        yield event, chunk
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """Decode one chunk. Raises ProviderFault if it is an error object or not a chunk."""
+    try:
+        chunk = _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProviderFault from error
+    if chunk.error is not UNSET and bytes(chunk.error) != b"null":
+        raise ProviderFault
+    return chunk
+
+
+class ChatStream:
+    """Turns a provider's bytes into the client's, holding back the finish chunk."""
+
+    def __init__(self, meter: Meter, *, include_usage: bool) -> None:
+        self._reader = ChunkReader(meter)
+        self._meter = meter
+        self._include_usage = include_usage
+        self._held: Event | None = None
+        self._last: bytes | None = None
+        self._usage: bytes | None = None
+
+    @property
+    def began(self) -> bool:
+        """True once the first chunk has arrived."""
+        return self._reader.began
+
+    @property
+    def done(self) -> bool:
+        """True once the provider said `[DONE]`."""
+        return self._reader.done
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what may leave now. Raises ProviderFault."""
+        return self._relay(self._reader.feed(data))
+
+    def finish(self) -> bytes:
+        """The provider closed: return what may leave. Raises ProviderFault if the answer is not whole."""
+        return self._relay(self._reader.finish())
+
+    def _relay(self, events: Iterator[tuple[Event, Chunk]]) -> bytes:
+        ready = bytearray()
+        for event, chunk in events:
+            if not chunk.choices:
+                self._usage = event.data
+                continue
+            self._last = event.data
+            if self._held is not None:
+                ready += self._held.raw
+                self._held = None
+            if any(choice.finish_reason is not None for choice in chunk.choices):
+                self._held = event
+            else:
+                ready += event.raw
+        return bytes(ready)
+
+    def closing(self, billing: bytes) -> bytes:
+        """The rest, once the books are closed.
+
+        Finish chunk with `billing`, usage chunk if asked for, `[DONE]`.
+        """
+        rest = bytearray()
+        if self._held is not None and self._held.data is not None:
+            rest += encode_event(_with(self._held.data, billing=Raw(billing)))
+        if self._include_usage:
+            rest += encode_event(self._usage_chunk(billing))
+        return bytes(rest + encode_event(DONE))
+
+    def _usage_chunk(self, billing: bytes) -> bytes:
+        usage = Raw(msgspec.json.encode(usage_object(self._meter.usage())))
+        if self._usage is not None:
+            members = _MEMBERS.decode(self._usage)
+            if bytes(members.get("usage", Raw(b"null"))) != b"null":
+                usage = members["usage"]
+        else:
+            members = _MEMBERS.decode(self._last or b"{}")
+        kept = {name: members[name] for name in _ENVELOPE if name in members}
+        return msgspec.json.encode({**kept, "choices": Raw(b"[]"), "usage": usage, "billing": Raw(billing)})
+
+
+def _with(data: bytes, **more: Raw) -> bytes:
+    return msgspec.json.encode({**_MEMBERS.decode(data), **more})
