@@ -28,6 +28,15 @@ _RSA_BITS = 4096
 _SALT = 48
 _AUTHORITY_CRITICAL = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 _WARNINGS = threading.Lock()
+_UNREADABLE = (  # what `cryptography` raises over bytes that it does not like; they share no base
+    ValueError,
+    TypeError,
+    UserWarning,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateRevocationList)
 _Signed = x509.Certificate | x509.CertificateRevocationList
@@ -44,18 +53,19 @@ def load_crl(der: bytes) -> x509.CertificateRevocationList:
 
 
 def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str) -> _Loaded:
-    """Bound the size, silence one warning, and give every parser's complaint one type.
+    """Bound the size, and give every complaint of the parser one type, warnings included.
 
-    Every VCEK has the serial number 0, which `cryptography` warns about; that warning says nothing here.
+    Every VCEK has the serial number 0, which `cryptography` warns about: only that one says nothing here.
     Warning filters belong to the whole process, hence the lock.
     """
     if len(der) > MAX_DER:
         raise MalformedEvidence(f"a {what} of more than {MAX_DER} bytes")
     try:
         with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("error")
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             return loader(bytes(der))
-    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise MalformedEvidence(f"not a DER {what} that we can read") from error
 
 
