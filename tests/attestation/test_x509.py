@@ -22,7 +22,6 @@ from attestation.x509 import (
 )
 from tests.fakes.amd import NOW, Signed, World
 
-
 ORGANISATION_OID, COUNTRY_OID = bytes.fromhex("060355040a"), bytes.fromhex("0603550406")
 
 
