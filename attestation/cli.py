@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from attestation.document import Evidence, announces_insecure, parse_document
-from attestation.errors import AttestationError, MalformedEvidence, PolicyInvalid
+from attestation.errors import AttestationError, CannotDecide, MalformedEvidence, PolicyInvalid
 from attestation.members import hex_value
 from attestation.model import Collateral
 from attestation.policy import Policy, parse_policy
@@ -89,9 +89,9 @@ def proxy(
     from attestation.proxy import run_proxy  # here: only this command needs it
 
     try:
-        run_proxy(url, rules, host, port, _pem(ca))
-    except (AttestationError, OSError) as error:
-        _stop(printable(str(error)), getattr(error, "hint", ""), UNDECIDED)
+        run_proxy(url, rules, host, port, ca)
+    except (AttestationError, OSError, ValueError) as error:
+        _give_up(f"no proxy for {printable(url)}", error)
 
 
 def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
@@ -144,9 +144,9 @@ def _fetch(url: str, nonce: bytes, ca: Path | None) -> tuple[bytes, bytes]:
     from attestation.fetch import fetch_evidence  # here: only this command needs it
 
     try:
-        return fetch_evidence(url, nonce, ca=_pem(ca))
-    except (AttestationError, OSError) as error:
-        _stop(f"no evidence from {printable(url)}: {printable(str(error))}", "nothing was decided", UNDECIDED)
+        return fetch_evidence(url, nonce, ca=ca)
+    except (AttestationError, OSError, ValueError) as error:
+        _give_up(f"no evidence from {printable(url)}", error)
 
 
 def _refuse_plain(url: str) -> None:
@@ -154,8 +154,11 @@ def _refuse_plain(url: str) -> None:
         _stop("only https:// endpoints can be verified", "nothing was sent", UNDECIDED)
 
 
-def _pem(ca: Path | None) -> str | None:
-    return None if ca is None else _read(ca).decode("ascii", errors="replace")
+def _give_up(what: str, error: Exception) -> NoReturn:
+    """Evidence that is wrong is a refusal; anything else means that nothing could be decided."""
+    refused = isinstance(error, AttestationError) and not isinstance(error, CannotDecide | PolicyInvalid)
+    hint = getattr(error, "hint", "") or "nothing was sent but a nonce"
+    _stop(f"{what}: {printable(str(error))}", hint, REFUSED if refused else UNDECIDED)
 
 
 def _time(at: str | None) -> datetime:
