@@ -1,4 +1,4 @@
-"""A gateway on loopback whose evidence verifies: real TLS, real EHBP, forged hardware. And ways to be wrong."""
+"""A gateway on loopback whose evidence verifies: real TLS and EHBP, forged hardware. And ways to be wrong."""
 
 from __future__ import annotations
 
