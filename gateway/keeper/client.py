@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import cast
 
 from gateway.keeper import messages as m
 from gateway.keeper import wire
@@ -72,8 +73,7 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready to ask."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own promise for streams
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's have the methods, not the base class
         self.writable.set()
 
     def send(self, question: m.Question) -> asyncio.Future[m.Answer]:

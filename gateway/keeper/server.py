@@ -13,6 +13,7 @@ import socket
 import struct
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from gateway.keeper import messages as m
 from gateway.keeper import wire
@@ -82,8 +83,7 @@ class _Worker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the worker in, if it runs as the same user."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own promise for streams
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's have the methods, not the base class
         self._register.add(self)
         if _peer_user(transport.get_extra_info("socket")) != os.getuid():
             transport.abort()
