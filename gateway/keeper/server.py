@@ -86,7 +86,7 @@ class _Worker(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's have the methods, not the base class
         self._register.add(self)
         if _peer_user(transport.get_extra_info("socket")) != os.getuid():
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole question; a malformed frame ends this connection only."""
