@@ -194,9 +194,11 @@ def test_a_stream_that_says_that_it_ended_is_whole(kind: str, last: bytes, gatew
 def test_a_stream_that_stops_without_saying_so_is_an_error(kind: str, gateway: Gateway) -> None:
     gateway.answer = lambda asked: Answer((b"data: {}\n\n", b"data: {}\n\n"), content_type=EVENTS)
     read: list[str] = []
-    with session(kind, gateway.peer.url, gateway.policy) as client:
-        with pytest.raises(client.http.RemoteProtocolError, match="end marker"):
-            client.lines(CHAT, seen=read.append, json={})
+    with (
+        session(kind, gateway.peer.url, gateway.policy) as client,
+        pytest.raises(client.http.RemoteProtocolError, match="end marker"),
+    ):
+        client.lines(CHAT, seen=read.append, json={})
     assert read == ["data: {}", "", "data: {}", ""]
 
 
