@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ def parameters(file: Path) -> Any:
     wanted.port = 0
     wanted.n_ctx = SLOTS * CONTEXT_TOKENS
     wanted.n_parallel = SLOTS
+    # One core is left to the gateway: threads that wait for each other are slowest on a machine that is busy.
+    wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = max(1, (os.cpu_count() or 1) - 1)
     wanted.n_threads_http = 32  # a kept-alive connection occupies one
     wanted.n_predict = REPLY_TOKENS  # where a client names no limit
     wanted.chat_template = CHAT_TEMPLATE
