@@ -182,13 +182,16 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
 
 @contextmanager
-def serving(scene: Scene, identity: Identity, *, nonce: bytes | None = None) -> Iterator[str]:
+def serving(
+    scene: Scene, identity: Identity, *, nonce: bytes | None = None, asked: list[bytes] | None = None
+) -> Iterator[str]:
     """A gateway's evidence endpoint; `nonce` answers every question with a stale one."""
+    questions = [] if asked is None else asked
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = bytes.fromhex(parse_qs(urlsplit(self.path).query)["nonce"][0])
-            document = scene.document(nonce=nonce or asked)
+            questions.append(bytes.fromhex(parse_qs(urlsplit(self.path).query)["nonce"][0]))
+            document = scene.document(nonce=nonce or questions[-1])
             self.send_response(200)
             self.send_header("Content-Type", "application/cmw+json")
             self.send_header("Content-Length", str(len(document)))
@@ -212,10 +215,13 @@ def serving(scene: Scene, identity: Identity, *, nonce: bytes | None = None) -> 
 
 def test_a_live_gateway_is_asked_with_a_fresh_nonce(desk: Desk, identity: Identity) -> None:
     scene = replace(desk.scene, manifest={"tls_spki_sha256": (identity.pin,)})
-    with serving(scene, identity) as url:
-        done = casemate("verify", url, "--policy", desk.policy(), *AT)
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "connection.key" in done.stdout
+    asked: list[bytes] = []
+    with serving(scene, identity, asked=asked) as url:
+        for _ in range(2):
+            done = casemate("verify", url, "--policy", desk.policy(), *AT)
+            assert done.returncode == 3, done.stdout + done.stderr
+            assert "connection.key" in done.stdout
+    assert len(set(asked)) == 2
 
 
 def test_a_stale_answer_exits_1(desk: Desk, identity: Identity) -> None:

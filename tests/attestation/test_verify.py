@@ -111,6 +111,11 @@ def test_a_time_without_a_zone_is_the_callers_mistake(scene: Scene) -> None:
         scene.appraise(now=datetime(2026, 11, 21))  # noqa: DTZ001 - the very mistake
 
 
+def test_checks_that_all_pass_accept_nothing_without_a_bound_manifest(scene: Scene) -> None:
+    passing = [check for check in scene.appraise().checks if check.outcome is Outcome.PASS]
+    assert story._decide(passing).verdict is Verdict.UNDECIDED
+
+
 # Parse
 
 
