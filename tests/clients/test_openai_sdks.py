@@ -22,6 +22,7 @@ PYTHON_PROGRAM = PROGRAMS / "openai_chat.py"
 
 def assert_real_answers(result: dict[str, Any], expected: Answer) -> None:
     """Complete, stream, and stream with usage: each the model's own words and token counts."""
+    assert "refused" not in result, result["refused"]
     assert result["complete"] == {"text": expected.text, "tokens": expected.tokens}
     assert result["stream"]["text"] == expected.text
     assert result["stream"]["pieces"] > 1
@@ -71,7 +72,7 @@ def test_python_sdk_refuses_with_a_reason_if_the_policy_names_another_measuremen
     settings = client_environment(served.gateway_url, served, CHAT_POLICY=str(policy))
     result = run_program(environment.require(), PYTHON_PROGRAM, "transport", environment=settings)
     assert "complete" not in result
-    assert any("measurement" in line for line in result["refused"]), result["refused"]
+    assert any("PolicyRefused" in line and "snp.measurement" in line for line in result["refused"]), result
 
 
 def test_npm_sdk_gets_the_real_answer_through_the_proxy_with_only_url_and_key_changed(
