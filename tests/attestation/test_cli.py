@@ -270,6 +270,14 @@ def test_the_proxy_does_not_start_without_a_policy_or_on_a_plain_url(desk: Desk)
     assert casemate("proxy", "http://127.0.0.1:1", "--policy", desk.policy()).returncode == 2
 
 
+def test_the_proxy_does_not_serve_a_gateway_that_it_refuses(desk: Desk, identity: Identity) -> None:
+    with serving(desk.scene, identity) as url:
+        done = casemate("proxy", url, "--policy", desk.policy(), "--port", "0")
+    assert done.returncode == 1
+    assert "evidence refused" in done.stderr
+    assert casemate("proxy", "https://127.0.0.1:1", "--policy", desk.policy()).returncode == 2
+
+
 def install(folder: Path, target: str) -> Path:
     """A distribution that adds the command `extra`."""
     info = folder / "extra-1.dist-info"
