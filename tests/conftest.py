@@ -24,6 +24,8 @@ def find_evidence() -> Path | None:
 def evidence_dir() -> Path:
     """Real evidence with expected facts and verdicts in MANIFEST.json. Never copied into the repository."""
     place = find_evidence()
+    if place is None and os.environ.get("CASEMATE_EVIDENCE_REQUIRED"):
+        pytest.fail("no evidence collection, and CASEMATE_EVIDENCE_REQUIRED says that there has to be one")
     if place is None:
         pytest.skip("no evidence collection: set CASEMATE_EVIDENCE to one")
     return place
