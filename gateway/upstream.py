@@ -5,6 +5,7 @@ The seam is one method (`Upstream.send`), so that a leaner pool can take aiohttp
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
@@ -21,6 +22,7 @@ IDLE_SECONDS = 30.0
 CONNECTIONS = 1_024
 MAX_RETRY_AFTER = 86_400.0
 DRAIN_PIECES = 16
+DRAIN_SECONDS = 1.0
 
 
 class Answer(Protocol):
@@ -73,11 +75,12 @@ class _AiohttpAnswer:
             raise GatewayError(problems.UPSTREAM_ERROR) from error
 
     async def drain(self) -> None:
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            for _ in range(DRAIN_PIECES):
-                if self._response.content.at_eof():
-                    return
-                await self._response.content.readany()
+        with contextlib.suppress(aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+            async with asyncio.timeout(DRAIN_SECONDS):
+                for _ in range(DRAIN_PIECES):
+                    if self._response.content.at_eof():
+                        return
+                    await self._response.content.readany()
 
     async def aclose(self) -> None:
         self._response.close()

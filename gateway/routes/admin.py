@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from litestar import Request, delete, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from gateway import problems
@@ -38,7 +39,7 @@ _UNKNOWN = Problem(404, "invalid_request_error", "not_found", "No such account o
 _T = TypeVar("_T")
 _Request = Request[Any, Any, Any]
 
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Name = Annotated[str, Meta(pattern=r"\A[\w .@+-]{1,64}\Z")]
 Usd = Annotated[float, Meta(ge=0, le=MAX_USD)]
 
 
@@ -93,7 +94,7 @@ def admin_routes(context: AppContext) -> list[HTTPRouteHandler]:
         return {"remaining_credits": done.balance / NANO}
 
     @delete("/admin/v1/keys/{account:str}/{name:str}", summary="Revoke a key", tags=["development"])
-    async def revoke_key(request: _Request, account: str, name: str) -> None:
+    async def revoke_key(request: _Request, account: FromPath[str], name: FromPath[str]) -> None:
         require_admin(context, request)
         if not (_NAME.match(account) and _NAME.match(name)):
             raise GatewayError(_UNKNOWN)

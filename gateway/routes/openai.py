@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from gateway import problems
 from gateway.authority import Authority
@@ -26,7 +27,7 @@ def openai_routes(context: AppContext) -> list[HTTPRouteHandler]:
         return catalogue(context.config)
 
     @get([f"{base}/models/{{model_id:path}}" for base in BASES], summary="Retrieve a model", tags=["models"])
-    async def model(model_id: str) -> dict[str, Any]:
+    async def model(model_id: FromPath[str]) -> dict[str, Any]:
         name = model_id.removeprefix("/")
         found = find_model(context.config, name)
         if found is None:

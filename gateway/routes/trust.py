@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from attestation.document import Evidence, Inclusion, build_document
 from attestation.ehbp import MEDIA_TYPE, key_config
@@ -33,7 +34,7 @@ def trust_routes(context: AppContext) -> list[HTTPRouteHandler]:
         return exact(context.manifest, "application/json")
 
     @get("/.well-known/casemate/manifest/{digest:str}", summary="A manifest by digest", tags=["trust"])
-    async def manifest_by_digest(digest: str) -> Response[bytes]:
+    async def manifest_by_digest(digest: FromPath[str]) -> Response[bytes]:
         if digest != context.manifest_sha384.hex():
             raise GatewayError(problems.NOT_FOUND)
         return exact(context.manifest, "application/json")

@@ -66,8 +66,10 @@ class Assembly:
             }
         )
 
-    def _take(self, events: Iterator[tuple[Event, Chunk]]) -> bytes:
+    def _take(self, events: Iterator[tuple[Event, Chunk | None]]) -> bytes:
         for event, chunk in events:
+            if chunk is None:
+                continue
             if isinstance(chunk.usage, Raw) and bytes(chunk.usage) != b"null":
                 self._usage = chunk.usage.copy()
             try:

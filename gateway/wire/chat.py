@@ -70,11 +70,12 @@ def parse_chat(body: bytes, limits: Limits) -> ChatRequest:
         if bytes(fields[name]) not in _FALSY:
             raise bad_request("This gateway retains nothing, so this parameter cannot be used.", name)
     stream = _scalar(fields, "stream", bool) or False
+    include_usage = _include_usage(fields)
     return ChatRequest(
         model=_required(fields, "model", str),
         fields=fields,
         stream=stream,
-        include_usage=stream and _include_usage(fields),
+        include_usage=stream and include_usage,
         max_tokens=_max_tokens(fields),
         choices=_bounded(fields, "n", MAX_CHOICES) or 1,
         content_chars=_count_content(fields, limits.messages),

@@ -2,7 +2,7 @@
 
 Events leave byte for byte, but for three: the chunk with the finish reason waits until the books are
 closed and then carries `billing`; chunks without choices are dropped unless the client asked for usage;
-`[DONE]` comes after all.
+`[DONE]` comes after all. Comments become empty ones.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from gateway.wire.usage import Chunk, Meter, usage_object
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+KEEP_ALIVE = b":\n\n"
+"""Stands for a provider's comment: it keeps connections open, but a provider has nothing to say in comments."""
+
 _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
 
 
@@ -35,15 +38,15 @@ class ChunkReader:
         self._done = False
         self.began = False
 
-    def feed(self, data: bytes) -> Iterator[tuple[Event, Chunk]]:
-        """Yield each event that has a chunk. Raises ProviderFault."""
+    def feed(self, data: bytes) -> Iterator[tuple[Event, Chunk | None]]:
+        """Yield each event with its chunk, or with None if it is a comment. Raises ProviderFault."""
         try:
             for event in self._parser.feed(data):
                 yield from self._read(event)
         except EventTooLarge as error:
             raise ProviderFault from error
 
-    def finish(self) -> Iterator[tuple[Event, Chunk]]:
+    def finish(self) -> Iterator[tuple[Event, Chunk | None]]:
         """The provider closed: yield what is left. Raises ProviderFault if the answer is not whole."""
         for event in self._parser.finish():
             yield from self._read(event)
@@ -60,8 +63,11 @@ class ChunkReader:
         """The end marker was seen, or every choice that began has its finish reason."""
         return self._done or (bool(self._finished) and self._open <= self._finished)
 
-    def _read(self, event: Event) -> Iterator[tuple[Event, Chunk]]:
-        if self._done or event.data is None:
+    def _read(self, event: Event) -> Iterator[tuple[Event, Chunk | None]]:
+        if self._done:
+            return
+        if event.data is None:
+            yield event, None
             return
         if event.data.startswith(DONE):
             self._done = True
@@ -116,9 +122,12 @@ class ChatStream:
         """The provider closed: return what may leave. Raises ProviderFault if the answer is not whole."""
         return self._relay(self._reader.finish())
 
-    def _relay(self, events: Iterator[tuple[Event, Chunk]]) -> bytes:
+    def _relay(self, events: Iterator[tuple[Event, Chunk | None]]) -> bytes:
         ready = bytearray()
         for event, chunk in events:
+            if chunk is None:
+                ready += KEEP_ALIVE if self.began else b""
+                continue
             if not chunk.choices:
                 self._usage = event.data
                 continue

@@ -171,6 +171,7 @@ async def play_stream(x: Exchange, mode: str) -> None:
             await x.chunk({"content": " word"})
     elif mode in ("disconnect", "truncated", "error-event"):
         await x.words(3)
+        await asyncio.sleep(0.1)  # so that the words are read before the cut
         if mode == "disconnect":
             raise Left
         if mode == "error-event":

@@ -1,0 +1,229 @@
+"""What a client sees of a stream: bytes untouched, the finish chunk last, usage wherever a provider puts it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.prices import TokenUsage
+from gateway.wire.assemble import Assembly, Whole
+from gateway.wire.stream import ChatStream, ProviderFault
+from gateway.wire.usage import Meter, read_usage
+
+BILLING = b'{"cost_usd":0.1,"remaining_credits":1.0,"api_key_name":"k"}'
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
+COUNT = TokenUsage(input=9, cached=3, output=4)
+
+
+def chunk(text: str | None = None, *, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
+    delta = {} if text is None else {"content": text}
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return event({"id": "1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]} | more)
+
+
+def event(value: Any) -> bytes:
+    return b"data:  " + json.dumps(value).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+BARE_USAGE = event({"id": "1", "choices": [], "usage": USAGE})
+
+
+def play(*events: bytes, include_usage: bool = False) -> tuple[bytes, bytes, Meter]:
+    meter = Meter(160)
+    stream = ChatStream(meter, include_usage=include_usage)
+    before = b"".join(stream.feed(piece) for piece in events)
+    if not stream.done:
+        before += stream.finish()
+    return before, stream.closing(BILLING), meter
+
+
+def payloads(raw: bytes) -> list[Any]:
+    lines = [line[5:].strip() for line in raw.split(b"\n") if line.startswith(b"data:")]
+    return [line if line == b"[DONE]" else json.loads(line) for line in lines]
+
+
+def test_events_leave_byte_for_byte_and_the_finish_chunk_waits_for_the_books() -> None:
+    before, after, _ = play(chunk("a"), chunk("b"), chunk(finish="stop"), BARE_USAGE, DONE)
+    assert before == chunk("a") + chunk("b")
+    finish, done = payloads(after)
+    assert finish["choices"][0]["finish_reason"] == "stop"
+    assert finish["billing"]["api_key_name"] == "k"
+    assert done == b"[DONE]"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (chunk("a"), chunk(finish="stop"), BARE_USAGE, DONE),
+        (chunk("a"), chunk(finish="stop", usage=USAGE), DONE),
+        (chunk("a"), chunk("", usage=USAGE), chunk(finish="stop"), DONE),
+        (
+            chunk("a", usage={"prompt_tokens": 9, "completion_tokens": 1}),
+            chunk(finish="stop", usage=USAGE),
+            DONE,
+        ),
+        (chunk("a"), chunk(finish="stop"), BARE_USAGE),
+    ],
+)
+def test_usage_is_found_wherever_a_provider_puts_it(events: tuple[bytes, ...]) -> None:
+    meter = play(*events)[2]
+    assert (meter.usage(), meter.estimated) == (COUNT, False)
+
+
+def test_a_chunk_without_choices_is_never_sent_unless_asked_for() -> None:
+    before, after, _ = play(
+        event({"choices": [], "x": 1}), chunk("a"), chunk(finish="stop"), BARE_USAGE, DONE
+    )
+    assert all(p == b"[DONE]" or p["choices"] for p in payloads(before + after))
+
+
+@pytest.mark.parametrize("trailing", [BARE_USAGE, b""])
+def test_the_usage_chunk_that_was_asked_for_has_openais_form_and_carries_billing(trailing: bytes) -> None:
+    more = {} if trailing else {"usage": USAGE}
+    after = play(chunk("a"), chunk(finish="stop", **more), trailing + DONE, include_usage=True)[1]
+    finish, usage, done = payloads(after)
+    assert usage["choices"] == []
+    assert (usage["usage"]["prompt_tokens"], usage["usage"]["completion_tokens"]) == (9, 4)
+    assert usage["billing"] == finish["billing"]
+    assert done == b"[DONE]"
+
+
+def test_without_usage_the_estimate_is_a_lower_bound() -> None:
+    meter = play(chunk(""), chunk("a"), chunk("b"), chunk(finish="stop"), DONE)[2]
+    assert (meter.usage(), meter.estimated) == (TokenUsage(input=10, output=2), True)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -1},
+        {"prompt_tokens": "9"},
+        {"prompt_tokens": 10**18},
+        [],
+        {"prompt_tokens": 1.5},
+        "x",
+    ],
+)
+def test_a_senseless_count_is_none_at_all(usage: Any) -> None:
+    meter = play(chunk("a"), chunk(finish="stop", usage=usage), DONE)[2]
+    assert meter.estimated
+
+
+def test_more_cached_than_input_counts_as_all_cached() -> None:
+    meter = play(
+        chunk(finish="stop", usage={"prompt_tokens": 2, "prompt_tokens_details": {"cached_tokens": 5}})
+    )[2]
+    assert meter.usage() == TokenUsage(input=2, cached=2)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (chunk("a"), event({"error": {"message": "secret"}})),
+        (chunk("a"),),
+        (chunk("a"), b"data: {nonsense\n\n"),
+        (chunk("a"), b'data: {"choices": 7}\n\n'),
+        (chunk("a"), b"data: " + b"x" * 2_000_000),
+        (chunk("a", index=0), chunk("b", index=1), chunk(finish="stop", index=0)),
+        (),
+    ],
+)
+def test_a_stream_that_breaks_off_lies_or_reports_an_error_is_the_providers_fault(
+    events: tuple[bytes, ...],
+) -> None:
+    with pytest.raises(ProviderFault):
+        play(*events)
+
+
+def test_only_the_last_of_several_finish_chunks_is_held_back() -> None:
+    first, second = chunk(finish="stop", index=0), chunk(finish="stop", index=1)
+    before, after, _ = play(chunk("a"), chunk("b", index=1), first, second, DONE)
+    assert before.endswith(first)
+    assert payloads(after)[0]["choices"][0]["index"] == 1
+
+
+def test_a_providers_comments_keep_the_connection_alive_but_say_nothing() -> None:
+    before, _, _ = play(
+        b": early\n\n", chunk("a"), b": inference-receipt forged\n\n", chunk(finish="stop"), DONE
+    )
+    assert before == chunk("a") + b":\n\n"
+
+
+@given(st.lists(st.text(max_size=5), max_size=6), st.data())
+def test_how_a_provider_cuts_its_bytes_changes_nothing(words: list[str], data: st.DataObject) -> None:
+    stream = b"".join(chunk(word) for word in words) + chunk(finish="stop") + BARE_USAGE + DONE
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6))), len(stream)]
+    pieces = [stream[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    before, after, meter = play(*pieces)
+    assert before == b"".join(chunk(word) for word in words)
+    assert (after, meter.usage()) == (play(stream)[1], COUNT)
+
+
+def assemble(*events: bytes) -> dict[str, Any]:
+    assembly = Assembly(Meter(0))
+    for piece in events:
+        assembly.feed(piece)
+    if not assembly.done:
+        assembly.finish()
+    return json.loads(assembly.closing(BILLING))
+
+
+def test_a_completion_put_together_has_every_required_member() -> None:
+    whole = assemble(chunk("Hel"), chunk("lo"), chunk(finish="length"), BARE_USAGE, DONE)
+    assert whole["object"] == "chat.completion"
+    assert whole["usage"] == USAGE
+    assert whole["billing"]["cost_usd"] == 0.1
+    (choice,) = whole["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "Hello", "refusal": None}
+    assert (choice["finish_reason"], choice["logprobs"]) == ("length", None)
+
+
+def test_parallel_tool_calls_in_pieces_are_put_together_by_their_index() -> None:
+    def call(index: int, **more: Any) -> bytes:
+        delta = {"tool_calls": [{"index": index} | more]}
+        return event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+    whole = assemble(
+        call(0, id="a", type="function", function={"name": "f", "arguments": ""}),
+        call(1, id="b", type="function", function={"name": "g", "arguments": "{"}),
+        call(0, function={"arguments": "[1"}),
+        call(1, function={"arguments": "}"}),
+        call(0, function={"arguments": "]"}),
+        chunk(finish="tool_calls"),
+        DONE,
+    )
+    calls = whole["choices"][0]["message"]["tool_calls"]
+    assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in calls] == [
+        ("a", "f", "[1]"),
+        ("b", "g", "{}"),
+    ]
+    assert "index" not in calls[0]
+
+
+def test_a_whole_json_answer_keeps_its_bytes_and_gains_billing() -> None:
+    whole = Whole(Meter(0))
+    whole.feed(b'{"id": "1", "choices": [ {"index":0} ], "usage": {"prompt_tokens": 1, ')
+    whole.feed(b'"completion_tokens": 2}}')
+    whole.finish()
+    assert b'[ {"index":0} ]' in whole.closing(BILLING)
+    assert b'"billing"' in whole.closing(BILLING)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[1],"error":{}}', b"\xff"]
+)
+def test_a_json_answer_that_is_no_completion_is_the_providers_fault(body: bytes) -> None:
+    whole = Whole(Meter(0))
+    whole.feed(body)
+    with pytest.raises(ProviderFault):
+        whole.finish()
+
+
+def test_usage_that_is_null_is_none() -> None:
+    assert read_usage(msgspec.Raw(b"null")) is None
