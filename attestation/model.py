@@ -76,7 +76,8 @@ class Tcb:
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """What the vendor publishes, supplied by the caller: DER bytes. Empty means: use what the document carries."""
+    """What the vendor publishes, supplied by the caller: DER bytes. Empty means: use what the document
+    carries."""
 
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
@@ -94,8 +95,8 @@ _RAISES: dict[Stage, type[AttestationError]] = {
 class Appraisal:
     """All checks and the overall verdict.
 
-    `manifest` and `config` are set only if they were bound into authentic evidence (whatever the policy said).
-    `facts` are human-readable claims (measurement, product, TCB...), for display only.
+    `manifest` and `config` are set only if they were bound into authentic evidence (whatever the policy
+    said). `facts` are human-readable claims (measurement, product, TCB...), for display only.
     """
 
     verdict: Verdict
@@ -109,7 +110,8 @@ class Appraisal:
         return tuple(c for c in self.checks if c.outcome in (Outcome.FAIL, Outcome.UNDECIDED))
 
     def require(self) -> Appraisal:
-        """Return self if the verdict is accepted or accepted-insecure; else raise the error of the first failed stage."""
+        """Return self if the verdict is accepted or accepted-insecure; else raise the error of the first
+        failed stage."""
         if self.verdict in (Verdict.ACCEPTED, Verdict.ACCEPTED_INSECURE):
             return self
         failed = self.failed
