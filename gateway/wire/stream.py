@@ -18,7 +18,8 @@ from gateway.wire.usage import Chunk, Meter, usage_object
 _CHUNK = msgspec.json.Decoder(Chunk)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 KEEP_ALIVE = b":\n\n"
-"""Stands for a provider's comment: it keeps connections open, but a provider has nothing to say in comments."""
+"""Stands for a provider's comment: it keeps connections open, but a provider has nothing to say in
+comments."""
 
 _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
 
