@@ -1,7 +1,7 @@
 """kill -9 of a keeper process under load: what was answered is in the books once, what was never sent isn't.
 
-Each settlement costs a power of two that no other settlement of its model costs, so the sum in a model's one row
-tells exactly which settlements it holds, and the row's request count that none is in it twice.
+Each settlement costs a power of two that no other settlement of its model costs, so the sum in a model's one
+row tells exactly which settlements it holds, and the row's request count that none is in it twice.
 """
 
 from __future__ import annotations
