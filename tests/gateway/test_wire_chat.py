@@ -1,4 +1,5 @@
-"""What goes upstream: the client's own bytes, but for what a table says; and what is refused, without an echo."""
+"""What goes upstream: the client's own bytes, but for what a table says; and what is refused, without an
+echo."""
 
 from __future__ import annotations
 
