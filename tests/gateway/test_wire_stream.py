@@ -1,4 +1,5 @@
-"""What a client sees of a stream: bytes untouched, the finish chunk last, usage wherever a provider puts it."""
+"""What a client sees of a stream: bytes untouched, the finish chunk last, usage wherever a provider puts
+it."""
 
 from __future__ import annotations
 
