@@ -75,8 +75,9 @@ async def serving(ledger, tmp_path):
 
 
 async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def raw_connection(tmp_path):

@@ -170,6 +170,7 @@ def test_a_charge_after_revocation_still_counts_and_revives_nothing(ledger):
     assert ledger.account("acme").balance == 70
     assert ledger.key(digest(1)) is None
     assert ledger.key(digest(1, version=2)) is None
+    assert refusals(ledger, AddKey("acme", "main", digest(1, version=2))) == [""]
 
 
 def test_a_key_moves_to_the_newest_pepper_when_it_is_used(ledger):

@@ -98,6 +98,15 @@ def test_a_handle_without_encryption_is_refused_whatever_the_library_ignores():
         handle.close()
 
 
+def test_every_connection_is_asked_whether_it_is_encrypted(path, monkeypatch):
+    def refuse(connection):
+        raise LedgerRefused("asked")
+
+    monkeypatch.setattr(books, "require_encrypted", refuse)
+    with pytest.raises(LedgerRefused, match="asked"):
+        books.open_connection(path, KEY)
+
+
 def test_the_settings_that_durability_and_secrecy_rest_on_are_in_effect(path):
     ledger = SqlcipherLedger(path, KEY)
     for handle in (ledger._writer, ledger._reader):
