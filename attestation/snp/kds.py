@@ -106,7 +106,7 @@ def _integer(raw: bytes) -> int:
     """A DER INTEGER from 0 to 255; above 127 DER puts a zero byte first."""
     content = _content(raw, _INTEGER)
     value = int.from_bytes(content, "big")
-    if not content or content[0] >= 0x80 or value > 0xFF or len(content) != value.bit_length() // 8 + 1:
+    if not content or value > 0xFF or len(content) != value.bit_length() // 8 + 1:
         raise MalformedEvidence("an AMD extension is not an INTEGER from 0 to 255")
     return value
 
