@@ -13,6 +13,7 @@ from attestation.errors import (
     NotAuthentic,
     PolicyRefused,
 )
+from attestation.manifest import Manifest
 
 
 class Verdict(StrEnum):
@@ -101,7 +102,7 @@ class Appraisal:
 
     verdict: Verdict
     checks: tuple[Check, ...]
-    manifest: object | None = None
+    manifest: Manifest | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -115,10 +116,10 @@ class Appraisal:
         if self.verdict in (Verdict.ACCEPTED, Verdict.ACCEPTED_INSECURE):
             return self
         failed = self.failed
-        first = failed[0]
         names = ", ".join(c.id for c in failed)
         if self.verdict is Verdict.UNDECIDED:
-            raise CannotDecide(f"cannot decide: {names}", hint="supply fresher collateral", checks=failed)
+            hint = "ask with a fresh nonce, or supply the collateral that the check names"
+            raise CannotDecide(f"cannot decide: {names}", hint=hint, checks=failed)
         first = next(c for c in failed if c.outcome is Outcome.FAIL)
         raise _RAISES[first.stage](
             f"evidence refused: {first.id}: expected {first.expected}, found {first.found} (all: {names})",
