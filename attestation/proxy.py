@@ -24,7 +24,7 @@ from attestation.ehbp import EhbpError
 from attestation.errors import AttestationError, CannotDecide
 from attestation.model import Appraisal, Verdict
 from attestation.policy import Policy
-from attestation.transport.binding import APPRAISAL_EXTENSION
+from attestation.transport.binding import APPRAISAL_EXTENSION, STALE_KEY_EXTENSION
 from attestation.transport.httpx2_transport import AsyncVerifiedTransport
 
 Scope = dict[str, Any]
@@ -37,6 +37,7 @@ REPLAYABLE_BYTES = 1024 * 1024  # bodies up to here are kept, so that a changed 
 ATTESTATION_HEADER = b"casemate-attestation"
 
 _NO_RETRY = (b"x-should-retry", b"false")
+_RETRY = (b"x-should-retry", b"true")
 
 _TIMEOUT = httpx2.Timeout(connect=10.0, read=600.0, write=60.0, pool=None)
 _HOP_BY_HOP = frozenset(
@@ -114,7 +115,11 @@ class ProxyApp:
             await _answer_problem(send, 502, "upstream_error", "gateway_unreachable", message)
             return
         try:
-            await _relay(response, send)
+            if response.extensions[STALE_KEY_EXTENSION]:
+                message = "The gateway has changed its sealing key. Send the request again."
+                await _answer_problem(send, 503, "upstream_error", "gateway_key_changed", message, _RETRY)
+            else:
+                await _relay(response, send)
         finally:
             await response.aclose()
 
@@ -273,6 +278,7 @@ def server_config(app: ProxyApp) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,
         workers=1,
         timeout_graceful_shutdown=5,
     )

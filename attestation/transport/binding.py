@@ -16,6 +16,7 @@ from attestation.transport.engine import Origin, Reply
 from attestation.transport.messages import Outgoing
 
 APPRAISAL_EXTENSION = "casemate.appraisal"
+STALE_KEY_EXTENSION = "casemate.stale_key"  # True: the gateway could not open the request, send it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Library:
                 "http_version": incoming.http_version,
                 "reason_phrase": incoming.reason,
                 APPRAISAL_EXTENSION: incoming.trust.appraisal,
+                STALE_KEY_EXTENSION: reply.stale_key,
             },
         )
 

@@ -149,12 +149,13 @@ class Engine:
         """
         verified = await self.checkout(request.timeouts)
         incoming, stale = await self._exchange(verified, request)
-        if not stale or not request.replayable:
-            return Reply(self, verified, incoming)
-        await self.discard(verified)
-        verified = await self._establish(request.timeouts)
-        incoming, _ = await self._exchange(verified, request)
-        return Reply(self, verified, incoming)
+        if stale:
+            await self._forget_key(verified)
+            if not request.replayable:
+                return Reply(self, None, incoming, stale_key=True)
+            verified = await self._establish(request.timeouts)
+            incoming, stale = await self._exchange(verified, request)
+        return Reply(self, verified, incoming, stale_key=stale)
 
     async def verify_now(self, timeouts: Timeouts) -> Appraisal:
         """Open and verify a connection, and keep it for the first request."""
@@ -198,6 +199,15 @@ class Engine:
         for verified in connections:
             await self.network.close(verified.connection)
 
+    async def _forget_key(self, verified: Verified) -> None:
+        """Close every connection whose sealing key the gateway has dropped."""
+        with self._lock:
+            key = verified.trust.sealing_key
+            stale = [other for other in self._idle if other.trust.sealing_key == key]
+            self._idle = [other for other in self._idle if other.trust.sealing_key != key]
+        for each in (verified, *stale):
+            await self.discard(each)
+
     def _take_idle(self) -> Verified | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
@@ -212,10 +222,17 @@ class Engine:
             await self.network.close(connection)
             raise
         verified = Verified(connection, trust)
-        with self._lock:
-            self._open[id(verified)] = verified
-            self.appraisal = trust.appraisal
+        if not self._remember(verified):
+            await self.network.close(connection)
+            raise RuntimeError("this transport was closed meanwhile")
         return verified
+
+    def _remember(self, verified: Verified) -> bool:
+        with self._lock:
+            if not self._closed:
+                self._open[id(verified)] = verified
+                self.appraisal = verified.trust.appraisal
+            return not self._closed
 
     async def _verify(self, connection: Connection, timeouts: Timeouts) -> Trust:
         nonce = secrets.token_bytes(32)
@@ -251,10 +268,13 @@ class Engine:
 class Reply:
     """A response being read. Its connection goes back to the pool at the end of the body, or is closed."""
 
-    def __init__(self, engine: Engine, verified: Verified, incoming: Incoming) -> None:
+    def __init__(
+        self, engine: Engine, verified: Verified | None, incoming: Incoming, *, stale_key: bool
+    ) -> None:
         self.incoming = incoming
+        self.stale_key = stale_key  # the gateway could not open the request: it may be sent again
         self._engine = engine
-        self._verified: Verified | None = verified
+        self._verified = verified
 
     async def next_chunk(self) -> bytes | None:
         """Return the next piece of the plaintext, None at its proven end. Raises instead of a false end."""

@@ -80,8 +80,15 @@ class ReceivedBody:
     """The response body: opened if sealed, watched for completeness, raw otherwise."""
 
     def __init__(
-        self, connection: Connection, timeout: float | None, opener: ehbp.ResponseOpener | None, watch: Watch
+        self,
+        connection: Connection,
+        timeout: float | None,
+        opener: ehbp.ResponseOpener | None,
+        watch: Watch,
+        *,
+        must_prove: bool,
     ) -> None:
+        self._must_prove = must_prove  # an empty body would say nothing about who made the response
         self._connection = connection
         self._timeout = timeout
         self._opener = opener
@@ -104,6 +111,8 @@ class ReceivedBody:
     def _finish(self) -> None:
         if self._opener is not None:
             self._opener.finish()
+            if self._must_prove and not self._opener.opened:
+                raise ehbp.EhbpError("a sealed response holds nothing that shows who sealed it")
         self._watch.finish()
         self.complete = True
 
@@ -152,7 +161,8 @@ def receive(
         for name, value in response.headers.raw_items()
         if opener is None or name.lower() not in _FRAMING | _SEALING
     ]
-    body = ReceivedBody(connection, timeouts.read, opener, watch)
+    must_prove = successful and response.status_code != 204
+    body = ReceivedBody(connection, timeouts.read, opener, watch, must_prove=must_prove)
     version = b"HTTP/" + response.http_version
     return Incoming(response.status_code, response.reason, version, headers, body, opener is not None, trust)
 

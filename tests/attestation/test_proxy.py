@@ -131,6 +131,20 @@ async def test_a_changed_sealing_key_is_not_seen_by_the_program(gateway: Gateway
     assert len(gateway.nonces) == 2
 
 
+async def test_a_changed_sealing_key_in_the_middle_of_a_streamed_body_may_be_retried(
+    gateway: Gateway,
+) -> None:
+    body = b'"' + b"x" * 2_000_000 + b'"'
+    async with proxy(gateway.peer.url, gateway.policy) as running:
+        await running.client.post(CHAT, json={})
+        gateway.rotate()
+        first = await running.client.post(CHAT, content=body)
+        second = await running.client.post(CHAT, content=body)
+    assert (first.status_code, first.headers["x-should-retry"]) == (503, "true")
+    assert first.json()["error"]["code"] == "gateway_key_changed"
+    assert second.status_code == 200
+
+
 async def test_an_unverified_gateway_is_a_502_that_names_the_check_and_must_not_be_retried(
     gateway: Gateway,
 ) -> None:

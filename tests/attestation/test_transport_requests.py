@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -61,6 +61,7 @@ def test_what_the_caller_says_about_sealing_or_host_is_not_believed(kind: str, g
     assert asked.headers["ehbp-encapsulated-key"] != "0" * 64
     assert asked.headers["host"] == f"127.0.0.1:{gateway.peer.port}"
     assert "expect" not in asked.headers
+    assert b"".join(gateway.peer.received).lower().count(b"ehbp-encapsulated-key:") == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,6 +127,32 @@ def test_a_changed_sealing_key_costs_one_new_verification_and_no_error(kind: str
         assert client.send("POST", CHAT, json={"n": 2}).status_code == 200
     assert [json.loads(asked.body)["n"] for asked in gateway.asked] == [1, 2]
     assert len(gateway.nonces) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_that_cannot_be_produced_twice_is_answered_with_the_422_and_the_key_is_forgotten(
+    kind: str, gateway: Gateway
+) -> None:
+    with session(kind, gateway.peer.url, gateway.policy) as client:
+        client.send("POST", CHAT, json={})
+        gateway.rotate()
+        body = _once_async() if kind.endswith("async") else iter([b"{", b"}"])
+        assert client.send("POST", CHAT, content=body).status_code == 422
+        body = _once_async() if kind.endswith("async") else iter([b"{", b"}"])
+        assert client.send("POST", CHAT, content=body).status_code == 200
+    assert [asked.body for asked in gateway.asked] == [b"{}", b"{}"]
+
+
+async def _once_async() -> AsyncIterator[bytes]:
+    yield b"{"
+    yield b"}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sealed_success_without_a_frame_is_an_error(kind: str, gateway: Gateway) -> None:
+    gateway.answer = lambda asked: Answer((), content_type="text/plain")
+    with session(kind, gateway.peer.url, gateway.policy) as client, pytest.raises(EhbpError):
+        client.send("POST", CHAT, json={})
 
 
 @pytest.mark.parametrize("kind", KINDS)
