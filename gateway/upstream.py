@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
@@ -21,6 +22,7 @@ CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 30.0
 CONNECTIONS = 1_024
 MAX_RETRY_AFTER = 86_400.0
+ONE_WRITE = 1 << 20
 DRAIN_PIECES = 16
 DRAIN_SECONDS = 1.0
 
@@ -105,8 +107,9 @@ class AiohttpUpstream:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, body: bytes) -> Answer:
+        data = body if len(body) <= ONE_WRITE else io.BytesIO(body)  # in pieces, not to block the loop
         try:
-            response = await self._open().post(self._url, data=body, allow_redirects=False)
+            response = await self._open().post(self._url, data=data, allow_redirects=False)
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
             raise GatewayError(problems.UPSTREAM_UNTRUSTED) from error
         except TimeoutError as error:

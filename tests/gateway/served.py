@@ -124,6 +124,7 @@ class ServedGateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self.keeper: LocalKeeper | None = None
+        self.context: AppContext
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> ServedGateway:
@@ -174,7 +175,7 @@ class ServedGateway:
             open_keeper(self._directory, keyring.ledger_key, self.enclave.tee, self.config)
         )
         upstreams = make_upstreams(self.config, {"fake": CREDENTIAL})
-        context = AppContext(
+        context = self.context = AppContext(
             config=self.config,
             config_bytes=self._config_bytes,
             manifest=self.enclave.manifest,
