@@ -127,7 +127,9 @@ def test_the_page_is_loud_about_development_and_loads_nothing_from_elsewhere(cli
     assert "INSECURE DEVELOPMENT" in page.text
 
     class Links(HTMLParser):
-        found: list[str] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             assert tag not in ("script", "link", "img", "iframe")
@@ -201,8 +203,10 @@ def test_nobody_else_administers(gateway: ServedGateway, key: str | None) -> Non
         b'{"name": "a", "x": 1}',
         b'{"name":"a","credit_usd":-1}',
         b"\xff",
-    ]
-    + [b'{"name":"a/b"}', b'{"name":"a","credit_usd":1e400}', b'{"name":"' + b"x" * 70_000 + b'"}'],
+        b'{"name":"a/b"}',
+        b'{"name":"a","credit_usd":1e400}',
+        b'{"name":"' + b"x" * 70_000 + b'"}',
+    ],
 )
 def test_administration_refuses_malformed_bodies(gateway: ServedGateway, body: bytes) -> None:
     with gateway.client(ADMIN_KEY) as admin:

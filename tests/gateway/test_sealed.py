@@ -1,4 +1,4 @@
-"""EHBP at the gateway: sealed in, sealed out, errors too; stale, malformed, empty and replayed are told apart."""
+"""EHBP at the gateway: sealed in and out, errors too; stale, malformed, empty and replayed told apart."""
 
 from __future__ import annotations
 

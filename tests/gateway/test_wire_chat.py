@@ -83,7 +83,7 @@ def test_a_member_that_needs_retention_is_refused_by_name() -> None:
 
 
 def test_of_repeated_members_one_goes_upstream_and_it_is_the_one_that_was_checked() -> None:
-    body = b'{"model":"a","model":"b","messages":[],"messages":[{"role":"user","content":"x"}],"store":false,"store":true}'
+    body = b'{"model":"a","model":"b","messages":[],"messages":[{"role":"user"}],"store":false,"store":true}'
     request = parse_chat(body, LIMITS)
     assert request.model == "b"
     sent = upstream_body(request, model="theirs", max_tokens=5)
@@ -143,10 +143,12 @@ def test_arbitrary_bytes_are_refused_as_the_clients_fault(body: bytes) -> None:
 def test_arbitrary_values_in_known_members_are_served_or_refused_but_never_break(
     fields: dict[str, Any],
 ) -> None:
+    problem = None
     try:
         upstream_body(parse_chat(encode(**fields), LIMITS), model="theirs", max_tokens=10)
     except GatewayError as error:
-        assert error.problem.status == 400
+        problem = error.problem
+    assert problem is None or problem.status == 400
 
 
 def test_nesting_is_allowed_to_the_limit_and_refused_beyond() -> None:

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -160,7 +161,7 @@ def test_a_providers_comments_keep_the_connection_alive_but_say_nothing() -> Non
 def test_how_a_provider_cuts_its_bytes_changes_nothing(words: list[str], data: st.DataObject) -> None:
     stream = b"".join(chunk(word) for word in words) + chunk(finish="stop") + BARE_USAGE + DONE
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6))), len(stream)]
-    pieces = [stream[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(cuts)]
     before, after, meter = play(*pieces)
     assert before == b"".join(chunk(word) for word in words)
     assert (after, meter.usage()) == (play(stream)[1], COUNT)
