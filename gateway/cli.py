@@ -62,7 +62,7 @@ def validate(raw: bytes, config: Config) -> None:
             raise ConfigError(f"providers.{name}.pins is empty: at least one pin is needed, better two")
         try:
             [parse_pin(pin) for pin in provider.pins]
-        except ValueError as error:
+        except (ValueError, AttestationError) as error:
             raise ConfigError(f"providers.{name}.pins: {error}") from None
     try:
         read_settings(raw)

@@ -1,0 +1,149 @@
+"""A whole gateway process: new keys every epoch, with one listening socket and one set of books
+throughout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from attestation.pinned_tls import client_context
+from attestation.policy import parse_policy
+from attestation.transport.httpx_transport import VerifiedTransport
+from gateway.dev.files import config_text, policy_text
+from gateway.dev.state import State, write
+from gateway.serve import listen
+from tests.conftest import REPOSITORY
+
+ADMIN_KEY = "an operator's key"
+EPOCH_SECONDS = 4.0
+
+
+class Node:
+    """A gateway whose announcements are read one by one."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def announcement(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the gateway has ended"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+@contextmanager
+def node(directory: Path, workers: int) -> Iterator[Node]:
+    state = State(directory)
+    state.keep_chip()
+    write(state.config, config_text([], port=0, workers=workers, admin_key=ADMIN_KEY).encode())
+    command = [sys.executable, "-m", "tests.gateway.rotating_node", str(os.getpid()), str(directory)]
+    with subprocess.Popen(
+        [*command, str(EPOCH_SECONDS)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONMALLOC": "malloc"},
+    ) as process:
+        try:
+            yield Node(process)
+        finally:
+            process.kill()
+    state.release()
+
+
+def client(told: dict[str, Any]) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"https://localhost:{told['port']}", verify=client_context(told["ca_pem"]), trust_env=False
+    )
+
+
+def key_epoch(told: dict[str, Any]) -> int:
+    """As attested, over a connection that only this epoch's key can have made."""
+    with client(told) as http:
+        return int(http.get("/.well-known/casemate/manifest").json()["key_epoch"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_epoch_brings_new_attested_keys_on_the_same_port(tmp_path: Path, workers: int) -> None:
+    with node(tmp_path, workers) as running:
+        first = running.announcement()
+        assert key_epoch(first) == 1
+        second = running.announcement()
+        assert second["port"] == first["port"]
+        assert second["ca_pem"] != first["ca_pem"]
+        assert second["root"] == first["root"]
+        _until_served(second)
+        policy = parse_policy(
+            policy_text([], root=second["root"], measurement=second["measurement"]).encode()
+        )
+        with VerifiedTransport(f"https://localhost:{second['port']}", policy) as transport:
+            manifest: Any = transport.verify().manifest
+        assert manifest.key_epoch == 2
+
+
+def test_an_account_made_before_the_keys_changed_is_still_there_after(tmp_path: Path) -> None:
+    with node(tmp_path, 1) as running:
+        first = running.announcement()
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        with client(first) as http:
+            account = http.post(
+                "/admin/v1/accounts", headers=headers, json={"name": "a", "credit_usd": 3}
+            ).json()
+            body = {"account": account["account"], "name": "k"}
+            key = http.post("/admin/v1/keys", headers=headers, json=body).json()["api_key"]
+        second = running.announcement()
+        _until_served(second)
+        with client(second) as http:
+            usage = http.get("/api/v1/usage", headers={"Authorization": f"Bearer {key}"}).json()
+    assert usage["balance"]["remaining_credits"] == 3
+
+
+def test_stops_with_status_0_and_leaves_closed_books(tmp_path: Path) -> None:
+    with node(tmp_path, 0) as running:
+        told = running.announcement()
+        _until_served(told)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+    assert not (tmp_path / "data" / "ledger.db-wal").exists()
+
+
+def test_says_loudly_when_freed_memory_stays_readable(tmp_path: Path) -> None:
+    with node(tmp_path, 0) as running:
+        _until_served(running.announcement())
+        running.process.kill()
+        assert running.process.stderr is not None
+        assert b"INSECURE DEVELOPMENT: the C allocator" in running.process.stderr.read()
+
+
+def test_listens_where_it_is_told_and_nowhere_else() -> None:
+    with listen("127.0.0.1:0") as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+    with listen("[::1]:0") as listener:
+        assert listener.family == socket.AF_INET6
+    for wrong in ("127.0.0.1:http", "127.0.0.1:70000", "no-such-host.invalid:1"):
+        with pytest.raises((OSError, ValueError, OverflowError)):
+            listen(wrong)
+
+
+def _until_served(told: dict[str, Any]) -> None:
+    """New workers accept after they were announced, beside old ones that are leaving: ask until one
+    answers."""
+    for _ in range(200):
+        try:
+            key_epoch(told)
+        except httpx.TransportError:
+            continue
+        return
+    raise AssertionError("nobody serves with the announced keys")
