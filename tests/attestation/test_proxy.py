@@ -82,6 +82,13 @@ async def test_a_plain_program_is_served_over_a_verified_and_sealed_connection(g
     assert b"canary" not in b"".join(gateway.peer.received)
 
 
+async def test_what_the_gateway_says_about_its_own_attestation_is_replaced(gateway: Gateway) -> None:
+    gateway.answer = lambda asked: Answer(headers=(("Casemate-Attestation", "accepted"),))
+    async with proxy(gateway.peer.url, gateway.policy) as running:
+        response = await running.client.get("/v1/models")
+    assert response.headers.get_list("casemate-attestation") == ["accepted-insecure"]
+
+
 async def test_models_are_listed_under_both_prefixes(gateway: Gateway) -> None:
     async with proxy(gateway.peer.url, gateway.policy) as running:
         for path in ("/api/v1/models", "/v1/models"):
