@@ -1,9 +1,9 @@
 """A provider that counts what it produced, request by request, and repeats everything it was told.
 
 `python -m tests.fakes.counting_provider` prints one JSON line (`port`, `control_port`, `pins`, `ca_pem`) and
-serves until its standard input closes. Tests count both sides of a crash with it: what it says of a request is
-what a real provider would charge. The model id of a request names the script; the member `test_id` names the
-request, `test_words` the length of its answer. The control port speaks plain HTTP.
+serves until its standard input closes. Tests count both sides of a crash with it: what it says of a request
+is what a real provider would charge. The model id of a request names the script; the member `test_id` names
+the request, `test_words` the length of its answer. The control port speaks plain HTTP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACED, LONG, GREEDY = "paced", "long", "greedy"
 ECHO, TOOLS, HELD = "echo", "tools", "held"
 """The request itself as the answer; as arguments of a tool call; its first half until it is let go."""
 BAD_REQUEST, BROKEN, CUT, FAULT, GARBAGE = "bad-request", "broken", "cut", "fault", "garbage"
-"""400 and 500 that repeat the request; half of it, then: nothing, an error event, an event that is no JSON."""
+"""400 and 500 that repeat the request; half of it, then: nothing, an error event, one that is no JSON."""
 SCRIPTS = (PACED, LONG, GREEDY, ECHO, TOOLS, HELD, BAD_REQUEST, BROKEN, CUT, FAULT, GARBAGE)
 
 PAUSE = 0.008

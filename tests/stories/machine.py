@@ -1,8 +1,7 @@
 """A whole gateway and its provider as real processes: what `casemate dev` runs, without model and proxy.
 
 The gateway is `gateway.dev.node`: the production code, in the enclave's environment, on a simulated TEE. Its
-processes are found by what its supervisor logs, and its books are opened as an operator with the chip's secret
-would.
+processes are found by what its supervisor logs, and its books are opened with the simulated chip's secret.
 """
 
 from __future__ import annotations
