@@ -98,8 +98,11 @@ def test_a_connection_that_the_server_closed_is_replaced_by_a_newly_verified_one
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_request_that_broke_after_it_was_sent_is_not_sent_again(kind: str, gateway: Gateway) -> None:
-    gateway.answer = lambda asked: Answer(chunks=(), cut=True)
+@pytest.mark.parametrize("answer", [Answer((), cut=True), Answer(silent=True)], ids=["cut", "silent"])
+def test_a_request_that_broke_after_it_was_sent_is_not_sent_again(
+    kind: str, answer: Answer, gateway: Gateway
+) -> None:
+    gateway.answer = lambda asked: answer
     with (
         session(kind, gateway.peer.url, gateway.policy) as client,
         pytest.raises(client.http.RemoteProtocolError),

@@ -34,13 +34,17 @@ class Asked:
 
 @dataclass(slots=True)
 class Answer:
-    """What the application answers. `sealed` None: if the request was. `cut`: break off after the chunks."""
+    """What the application answers. `sealed` None: if the request was. `cut`: break off after the chunks.
+
+    `silent`: close the connection without a word.
+    """
 
     chunks: Iterable[bytes] = (b'{"ok":true}',)
     status: int = 200
     content_type: str = "application/json"
     sealed: bool | None = None
     cut: bool = False
+    silent: bool = False
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -137,6 +141,8 @@ def _next(http: h11.Connection, tls: ssl.SSLSocket, record: bytearray) -> Any:
 
 
 def _send(http: h11.Connection, tls: ssl.SSLSocket, answer: Answer, sealer: ResponseSealer | None) -> bool:
+    if answer.silent:
+        return False
     headers = [("content-type", answer.content_type), ("transfer-encoding", "chunked"), *answer.headers]
     if sealer is not None:
         headers.append(("ehbp-response-nonce", sealer.nonce_hex))
