@@ -92,10 +92,13 @@ def test_serve_never_simulates_even_if_the_configuration_asks_for_it(tmp_path: P
 
 
 def test_serve_starts_over_with_the_enclaves_environment(config: Path) -> None:
-    """A sitecustomize that the host's PYTHONPATH brings in must not run in the process that serves."""
-    (config.parent / "sitecustomize.py").write_text("import os; os.write(2, b'ran %d;' % os.getpid())\n")
+    """What the host's PYTHONPATH brought into the first process must be gone from the one that serves."""
+    (config.parent / "sitecustomize.py").write_text(
+        "import atexit, os\nos.write(2, b'came in;')\natexit.register(os.write, 2, b'still here;')\n"
+    )
     command = [sys.executable, "-m", "attestation.cli", "serve", "-c", str(config)]
     environment = {**os.environ, "PYTHONPATH": str(config.parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stderr.count("ran ") == 1
+    assert done.stderr.count("came in;") == 1
+    assert "still here;" not in done.stderr
     assert "no supported trusted execution environment" in done.stderr

@@ -142,6 +142,12 @@ def test_kills_a_worker_that_does_not_finish_within_the_drain_time(supervised: A
     began = time.monotonic()
     assert one.stop() == 0
     assert 0.2 <= time.monotonic() - began < PATIENCE / 2
+    told = [json.loads(line) for line in one._output.read().splitlines()]
+    assert [(event, role, status) for event, role, _, status in told] == [
+        ("stopped", "worker", -signal.SIGKILL),
+        ("stopped", "worker", -signal.SIGKILL),
+        ("stopped", "keeper", 0),  # the books are closed last, and in order
+    ]
     assert all(has_ended(pid) for pid in pids)
 
 
