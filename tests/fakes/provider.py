@@ -38,7 +38,7 @@ MODES = {
     "error408": "408",
     "error429": "429 with Retry-After: 7",
     "error500": "500 that repeats the whole request body",
-    "redirect": "307 to another host",
+    "redirect": "307 to itself",
     "no-usage": "as plain without usage",
     "usage-on-finish": "usage rides on the finish chunk",
     "usage-before-finish": "usage rides on the chunk before the finish chunk",
@@ -223,7 +223,7 @@ async def play(x: Exchange, mode: str) -> None:
         await x.send(json.dumps({"error": {"message": x.raw.decode("utf-8", "replace")}}).encode())
         await x.finish()
     elif mode == "redirect":
-        await x.head(307, "text/plain", "location: https://elsewhere.invalid/v1/chat/completions")
+        await x.head(307, "text/plain", "location: /v1/chat/completions")
         await x.finish()
     elif mode == "json":
         x.books.output = len(WORDS)

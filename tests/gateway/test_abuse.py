@@ -86,7 +86,7 @@ def refused(raw: bytes) -> int:
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /api/v1/chat HTTP/1.1\r\nhost: x\r\ncontent-length: " + CANARY.encode() + b"\r\n\r\n",
         b"POST /api/v1/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
-        b"POST /v1/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nna me: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nname: a\x00b\r\n\r\n",
     ],

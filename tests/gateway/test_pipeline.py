@@ -181,7 +181,7 @@ def test_a_failure_is_told_from_our_own_table_and_costs_nothing(
 ) -> None:
     key = gateway.new_key()
     with gateway.client(key) as client:
-        answer = ask(client, model, text=CANARY, stream=stream)
+        answer = ask(client, model, text=CANARY * 20, stream=stream)
     assert answer.status_code == status
     error = answer.json()["error"]
     assert set(error) == {"type", "message", "code", "param"}
@@ -298,6 +298,16 @@ def test_a_provider_that_is_not_there_is_an_upstream_error(tee: SimulatedTee, tm
     with served_gateway(config, tee, tmp_path) as gateway, gateway.client(gateway.new_key()) as client:
         answer = ask(client, "plain")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
+
+
+def test_a_redirect_is_not_followed(gateway: ServedGateway, provider: FakeProvider) -> None:
+    def redirected() -> int:
+        return sum(request["model"] == "redirect" for request in provider.stats()["requests"].values())
+
+    before = redirected()
+    with gateway.client(gateway.new_key()) as client:
+        ask(client, "redirect")
+    assert redirected() == before + 1
 
 
 def test_without_credit_nothing_is_sent_upstream(gateway: ServedGateway, provider: FakeProvider) -> None:

@@ -134,6 +134,19 @@ def test_a_sealed_body_is_bound_by_the_same_limits(client: httpx.Client) -> None
     assert post(client, sealer, sealer.seal(question(x="y" * 300_000))).status_code == 413
 
 
+def test_a_refusal_in_the_middle_of_a_sealed_body_is_sealed_too(client: httpx.Client) -> None:
+    sealer = RequestSealer(key_of(client))
+
+    def frames() -> Iterator[bytes]:
+        for _ in range(5):
+            yield sealer.seal(b"x" * 65_000)
+
+    headers = {"ehbp-encapsulated-key": sealer.encapsulated_key, "content-type": "application/json"}
+    answer = client.post("/api/v1/chat", content=frames(), headers=headers)
+    assert answer.status_code == 413
+    assert json.loads(opened(sealer, answer))["error"]["code"] == "body_too_large"
+
+
 def test_a_bad_key_is_refused_before_the_body_is_opened(gateway: ServedGateway) -> None:
     with gateway.client("zima-wrong") as client:
         sealer = RequestSealer(key_of(client))
