@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway import problems
 from gateway.billing import Bill
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Problem
 from gateway.exchange import Exchange, through
 from gateway.upstream import Answer, Upstream
 from gateway.wire.assemble import Assembly, Whole
@@ -78,16 +78,16 @@ async def relay(
     except (TimeoutError, ProviderFault, GatewayError) as error:
         if not exchange.status:
             bill.reached_provider = False  # the client gets nothing, so it pays nothing
-        raise _told(error) from error
+        if isinstance(error, GatewayError):
+            raise
+        raise GatewayError(_problem(error)) from error
     finally:
         if answer is not None:
             await through(answer.aclose())
 
 
-def _told(error: Exception) -> GatewayError:
-    if isinstance(error, GatewayError):
-        return error
-    return GatewayError(problems.TOO_SLOW if isinstance(error, TimeoutError) else problems.UPSTREAM_ERROR)
+def _problem(error: TimeoutError | ProviderFault) -> Problem:
+    return problems.TOO_SLOW if isinstance(error, TimeoutError) else problems.UPSTREAM_ERROR
 
 
 async def _until_began(sink: Sink, pieces: AsyncIterator[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from gateway.context import AppContext
 from gateway.envelope import Bodies
 from gateway.errors import GatewayError, Problem
 from gateway.exchange import ClientLeft, Exchange, Receive, Scope, Send
+from gateway.forgetting import forget
 from gateway.log import Fault, Served, where
 from gateway.pipeline import serve
 
@@ -31,12 +32,15 @@ class ChatRoute:
                 raise GatewayError(problems.METHOD_NOT_ALLOWED)
             served = await serve(self._context, exchange, self._callers, self._bodies)
         except GatewayError as error:
+            forget(error)
             served = _refusal(exchange, error.problem.status, error.problem.code)
             await _tell(exchange, error.problem)
-        except ClientLeft:
+        except ClientLeft as error:
+            forget(error)
             served = _refusal(exchange, CLIENT_LEFT, "client_left")
         except Exception as error:  # noqa: BLE001 - the last line: never shown, never logged but for its place
             self._context.log.write(Fault(exchange.request_id, type(error).__name__, where(error)))
+            forget(error)
             served = _refusal(exchange, 500, "internal_error")
             await _tell(exchange, problems.INTERNAL)
         self._context.log.write(served)
