@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import dataclass, field
 
 from gateway.keeper import messages as m
 from gateway.keeper.clock import Moment
 from gateway.keeper.service import Keeper
-from gateway.ledger import AddKey, Ledger, OpenAccount
+from gateway.ledger import AddKey, Ledger, LedgerFailed, OpenAccount
+from gateway.ledger.memory import MemoryLedger
 
 MODELS = ("small", "large")
 DAY = 20_000
@@ -75,3 +78,29 @@ class Tally:
 
     sent: set[tuple[str, int]] = field(default_factory=set)
     answered: set[tuple[str, int]] = field(default_factory=set)
+
+
+class Gate(MemoryLedger):
+    """A disk that takes its time: commits wait until the gate is open, and are counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+        self.batches = []
+        self.broken = False
+
+    def apply(self, changes):
+        self.entered.set()
+        assert self.open.wait(10)
+        if self.broken:
+            raise LedgerFailed("disk full")
+        self.batches.append(len(changes))
+        return super().apply(changes)
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)

@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import stat
-import threading
 
 import pytest
 
@@ -21,28 +20,7 @@ from gateway.keeper.server import KeeperServer, bind_keeper_socket
 from gateway.keeper.service import MAX_QUOTES
 from gateway.ledger import Charge, LedgerFailed
 from gateway.ledger.memory import MemoryLedger
-from gateway.ledger.sqlcipher import SqlcipherLedger
-from tests.gateway.keeper_kit import DAY, FakeQuote, admit, digest, keeper, stocked
-
-
-class Gate(MemoryLedger):
-    """A disk that takes its time: commits wait until the gate is open, and are counted."""
-
-    def __init__(self):
-        super().__init__()
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Event()
-        self.batches = []
-        self.broken = False
-
-    def apply(self, changes):
-        self.entered.set()
-        assert self.open.wait(10)
-        if self.broken:
-            raise LedgerFailed("disk full")
-        self.batches.append(len(changes))
-        return super().apply(changes)
+from tests.gateway.keeper_kit import DAY, FakeQuote, Gate, admit, digest, keeper, stocked, until
 
 
 @pytest.fixture
@@ -73,12 +51,6 @@ async def serving(ledger, tmp_path):
     task.cancel()
     await asyncio.wait([task])
     await served.close()
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def raw_connection(tmp_path):
@@ -152,33 +124,6 @@ async def test_what_queues_up_during_a_commit_becomes_one_transaction(serving, l
     await asyncio.gather(*settling)
     assert sum(ledger.batches) == 64
     assert len(ledger.batches) <= 3
-
-
-async def test_sqlite_itself_sees_few_commits_for_64_settlements_and_64_for_64_in_turn(tmp_path):
-    books = SqlcipherLedger(tmp_path / "ledger.db", bytes(32))
-    stocked(books)
-    asker = LocalKeeper(keeper(books))
-
-    async def settle():
-        return await asker.ask(m.Settle((await asker.ask(admit())).hold, 1, "small"))
-
-    before = commits(tmp_path)
-    await asyncio.gather(*(settle() for _ in range(64)))
-    together = commits(tmp_path) - before
-    for _ in range(64):
-        await settle()
-    in_turn = commits(tmp_path) - before - together
-    assert books.account("acme").balance == 1_000_000 - 128
-    await asker.close()
-    assert 1 <= together <= 3
-    assert in_turn == 64
-
-
-def commits(directory):
-    """Commit frames in the write-ahead log: those whose header gives the database's size after a commit."""
-    log = (directory / "ledger.db-wal").read_bytes()
-    headers = range(32, len(log), 24 + 4096)
-    return sum(int.from_bytes(log[start + 4 : start + 8], "big") > 0 for start in headers)
 
 
 async def test_a_worker_that_disconnects_leaves_no_hold_behind(serving):
