@@ -1,4 +1,4 @@
-"""Exceptions keep every frame they passed, with its variables: a prompt could outlive its request that way."""
+"""Exceptions keep every frame they passed, with its variables: a prompt could outlive its request so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import traceback
 def forget(error: BaseException) -> None:
     """Empty the frames that an exception and its causes hold on to, and cut the chain between them.
 
-    Call it where an exception has been dealt with. Reference counting frees the rest; without this, cycles through
-    tracebacks would keep request bodies until the garbage collector happens to run.
+    Call it where an exception has been dealt with. Reference counting frees the rest; without this, cycles
+    through tracebacks would keep request bodies until the garbage collector happens to run.
     """
     waiting: list[BaseException | None] = [error]
     while waiting:

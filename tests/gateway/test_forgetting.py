@@ -35,7 +35,8 @@ def post(gateway: ServedGateway, key: str, body: bytes, *, leave_after: int | No
     with gateway.tls.wrap_socket(plain, server_hostname="localhost") as tls:
         tls.sendall(
             f"POST /v1/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
-            f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            f"content-type: application/json\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )
         received = 0
