@@ -24,7 +24,6 @@ def wait_for_sigterm() -> None:
 
 
 def ignore_sigterm() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     while True:
         signal.pause()
 
@@ -38,6 +37,8 @@ BEHAVIOUR = {"wait": wait_for_sigterm, "ignore": ignore_sigterm, "fail": fail}
 
 def main() -> int:
     wish = json.loads(sys.argv[1])
+    if wish.get("worker") == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # before any fork, so that no signal comes too early
     supervisor = Supervisor(
         Roles(
             keeper=BEHAVIOUR[wish.get("keeper", "wait")],
