@@ -88,10 +88,11 @@ def _refuse_depth(raw: bytes, max_depth: int) -> None:
     """Count brackets outside strings before parsing, so that nesting never reaches the parser's own stack.
 
     A string that never ends is one token up to the end of the input: else each of its quotes would start
-    another scan, and the time would grow with the square of the length.
+    another scan, and the time would grow with the square of the length. Repetitions are possessive: a place
+    to return to for every byte of a string would take a hundred times the memory of the input.
     """
     depth = 0
-    for token in re.finditer(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', raw, re.DOTALL):
+    for token in re.finditer(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', raw, re.DOTALL):
         byte = token.group()[:1]
         if byte in b"[{":
             depth += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,20 @@ def test_nesting_is_bounded_exactly_and_cheaply() -> None:
         parse_json_object(b'{"a":[[1]]}', max_depth=2)
     with pytest.raises(MalformedEvidence):
         parse_json_object(b'{"a":' + b"[" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "text", [b"x" * 1_000_000, b"\\n" * 500_000, b"\\u0041" * 170_000], ids=["plain", "escapes", "unicode"]
+)
+def test_a_long_string_takes_a_few_times_its_own_memory(text: bytes) -> None:
+    raw = b'{"a":"' + text + b'"}'
+    tracemalloc.start()
+    try:
+        parse_json_object(raw)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * len(raw)
 
 
 def test_a_message_never_repeats_what_was_sent() -> None:
