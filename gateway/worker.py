@@ -30,6 +30,7 @@ from gateway.log import Fault, Insecure, Log, where
 from gateway.upstream import make_upstreams
 
 KEEP_ALIVE_SECONDS = 75
+HANDSHAKE_SECONDS = 10.0
 BACKLOG = 2_048
 
 
@@ -47,6 +48,15 @@ class Service:
     log: Log
 
 
+class _Loop(uvloop.Loop):
+    """uvloop with a time limit on TLS handshakes, which uvicorn has no setting for (the default is 60 s)."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:
+        if kwargs.get("ssl") is not None:
+            kwargs.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS)
+        return await super().create_server(*args, **kwargs)
+
+
 def run_worker(service: Service, enclave: Enclave) -> None:
     """Serve until SIGTERM, then finish what is under way. Returns early if the keeper's connection ends."""
     run(_work(service, enclave), service.log)
@@ -56,7 +66,7 @@ def run(work: Coroutine[Any, Any, None], log: Log) -> None:
     """Run a process's one coroutine on uvloop. Libraries' own loggers are silenced: they may quote
     content."""
     logging.disable(logging.CRITICAL)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.get_loop().set_exception_handler(_exception_handler(log))
         runner.run(work)
 
