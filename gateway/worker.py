@@ -51,7 +51,7 @@ class Service:
 class _Loop(uvloop.Loop):
     """uvloop with a time limit on TLS handshakes, which uvicorn has no setting for (the default is 60 s)."""
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]
         if kwargs.get("ssl") is not None:
             kwargs.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS)
         return await super().create_server(*args, **kwargs)
