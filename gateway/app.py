@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response
+from litestar._asgi.routing_trie.traversal import parse_path_params
+from litestar._parsers import parse_query_string
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
@@ -45,14 +47,28 @@ AsgiApp = Callable[[Any, Receive, Send], Awaitable[None]]
 def build_app(context: AppContext) -> AsgiApp:
     """One ASGI application. Dispatch is by `scope["path"]` alone; no header takes part in it."""
     chat = ChatRoute(context)
+    control = forgetful(build_control_plane(context))
     table: dict[str, AsgiApp] = dict.fromkeys(HOT_PATHS, chat)
-    control: AsgiApp = build_control_plane(context)  # type: ignore[assignment]
 
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         handler = table.get(scope["path"], control) if scope["type"] == "http" else control
         await handler(scope, receive, send)
 
     return app
+
+
+def forgetful(litestar: Litestar) -> AsgiApp:
+    """Litestar without its caches of paths and query strings: a request is forgotten when it has ended."""
+    caches = (parse_query_string, parse_path_params, litestar.asgi_router.handle_routing)
+
+    async def control(scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            await litestar(scope, receive, send)  # type: ignore[arg-type]
+        finally:
+            for cache in caches:
+                cache.cache_clear()
+
+    return control
 
 
 def build_control_plane(context: AppContext) -> Litestar:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gateway.wire.json_guard import MemberName
 from gateway.wire.sse import Event
 from gateway.wire.stream import ChunkReader, ProviderFault
 from gateway.wire.usage import Chunk, Meter, usage_object
@@ -177,7 +178,7 @@ class Whole:
 def decode_members(body: bytes) -> dict[str, Raw]:
     """The top level of a completion. Raises ProviderFault if it is no object, or an error object."""
     try:
-        members = msgspec.json.decode(body, type=dict[str, Raw])
+        members = msgspec.json.decode(body, type=dict[MemberName, Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderFault from error
     if bytes(members.get("error", Raw(b"null"))) != b"null":

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from gateway.config import Limits
 from gateway.problems import bad_request
-from gateway.wire.json_guard import guard
+from gateway.wire.json_guard import MemberName, guard
 
 MAX_CHOICES = 128
 
@@ -33,7 +33,7 @@ _NULL = Raw(b"null")
 _TRUE = Raw(b"true")
 _FALSE = Raw(b"false")
 _FALSY = (b"null", b"false")
-_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_OBJECT = msgspec.json.Decoder(dict[MemberName, Raw])
 _T = TypeVar("_T")
 
 

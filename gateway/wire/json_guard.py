@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import Annotated
+
+from msgspec import Meta
 
 from gateway.problems import bad_request
 
+MemberName = Annotated[str, Meta(min_length=0)]
+"""The name of a member of a stranger's object. Its constraint says nothing, on purpose: msgspec keeps short
+names without one in a cache that outlives the request, and a name can be content."""
 MAX_STRINGS = 1_000_000
 MAX_OBJECTS = 200_000
 

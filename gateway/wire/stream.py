@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import UNSET, Raw
 
+from gateway.wire.json_guard import MemberName
 from gateway.wire.sse import DONE, Event, EventTooLarge, SseParser, encode_event
 from gateway.wire.usage import Chunk, Meter, usage_object
 
 _CHUNK = msgspec.json.Decoder(Chunk)
-_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+_MEMBERS = msgspec.json.Decoder(dict[MemberName, Raw])
 KEEP_ALIVE = b":\n\n"
 """Stands for a provider's comment: it keeps connections open, but a provider has nothing to say in
 comments."""
