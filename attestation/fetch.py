@@ -10,10 +10,9 @@ import h11
 import httpcore2
 
 from attestation.errors import CannotDecide
-from attestation.pinned_tls import leaf_certificate, spki_sha256
 from attestation.transport.connection import Timeouts, run_now
 from attestation.transport.engine import EVIDENCE_SECONDS, channel_context, parse_origin
-from attestation.transport.evidence import read_evidence
+from attestation.transport.evidence import leaf_pin, read_evidence
 from attestation.transport.networks import BlockingNetwork
 
 _CONNECT_SECONDS = 10.0
@@ -28,7 +27,8 @@ def fetch_evidence(
     redirects, proxies or environment; 4 MB and 30 s at most.
 
     `url` is the gateway's https URL (its path is ignored); `ca` as in `VerifiedTransport`. Raises ValueError
-    for a URL that is not https, CannotDecide if nothing usable came, MalformedEvidence for the wrong type.
+    for a URL that is not https, CannotDecide if nothing usable came, MalformedEvidence for the wrong type
+    or a certificate that cannot be read.
     """
     origin = parse_origin(url)
     tls = channel_context(ca)
@@ -40,7 +40,7 @@ def fetch_evidence(
             document = run_now(
                 read_evidence(connection, origin.header, nonce, timeouts, seconds=EVIDENCE_SECONDS)
             )
-            return document, spki_sha256(leaf_certificate(connection.tls))
+            return document, leaf_pin(connection.tls)
         finally:
             run_now(network.close(connection))
     except (httpcore2.NetworkError, httpcore2.TimeoutException, h11.ProtocolError, ssl.SSLError) as error:

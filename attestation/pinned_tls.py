@@ -47,8 +47,8 @@ def spki_sha256(der_cert: bytes) -> bytes:
     try:
         key = x509.load_der_x509_certificate(der_cert).public_key()
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except UnsupportedAlgorithm as error:
-        raise ValueError("certificate holds a key of an unsupported kind") from error
+    except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise ValueError("certificate of an unknown version, or with a key of an unsupported kind") from error
     return hashlib.sha256(spki).digest()
 
 

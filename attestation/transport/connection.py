@@ -6,7 +6,8 @@ coroutine ever suspends, so `run_now` finishes it without an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import ssl
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +17,10 @@ READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 100 * 1024
 
 Result = TypeVar("Result")
+
+# Seconds for one read; a function gives those that are left of a time for many, so that a peer which drips
+# bytes, or informational responses, gains nothing by it.
+Patience = float | None | Callable[[], float]
 
 
 def run_now(work: Coroutine[Any, Any, Result]) -> Result:
@@ -80,7 +85,7 @@ class Connection:
         except self._write_error:
             return
 
-    async def receive_head(self, timeout: float | None) -> h11.Response:
+    async def receive_head(self, timeout: Patience) -> h11.Response:
         """Return the final response head; informational ones are skipped. Raises h11.RemoteProtocolError."""
         while True:
             event = await self._next_event(timeout)
@@ -89,7 +94,7 @@ class Connection:
             if not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
                 raise h11.RemoteProtocolError("the server did not answer with an HTTP response")
 
-    async def receive_chunk(self, timeout: float | None) -> bytes | None:
+    async def receive_chunk(self, timeout: Patience) -> bytes | None:
         """Return the next piece of the response body, None at its end. A cut body raises."""
         event = await self._next_event(timeout)
         return bytes(event.data) if isinstance(event, h11.Data) else None
@@ -103,8 +108,8 @@ class Connection:
         return True
 
     def has_gone(self) -> bool:
-        """True if the server closed, or sent what nobody asked for, while the connection was idle."""
-        return bool(self._stream.get_extra_info("is_readable"))
+        """True if the server closed, or sent what nobody asked for: it would pass for the next answer."""
+        return bool(self._stream.get_extra_info("is_readable")) or _holds_more(self.tls)
 
     async def aclose(self) -> None:
         """Close the socket. Safe to call twice."""
@@ -115,10 +120,24 @@ class Connection:
         if data:
             await self._stream.write(data, timeout)
 
-    async def _next_event(self, timeout: float | None) -> h11.Event | type[h11.PAUSED]:
+    async def _next_event(self, timeout: Patience) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            data = await self._stream.read(READ_BYTES, timeout)
-            if not data and self._http.their_state is h11.SEND_RESPONSE:
-                raise h11.RemoteProtocolError("the server closed the connection without a response")
+            data = await self._stream.read(READ_BYTES, timeout() if callable(timeout) else timeout)
+            # Closing ends no body either, as it would in HTTP/1.0: whoever sits on the network can close.
+            if not data and self._http.their_state in (h11.SEND_RESPONSE, h11.SEND_BODY):
+                raise h11.RemoteProtocolError("the server closed the connection before its response ended")
             self._http.receive_data(data)
         return event  # type: ignore[return-value]
+
+
+def _holds_more(tls: Any) -> bool:
+    """Whether decrypted or decryptable bytes wait above the socket, which then looks idle."""
+    if not isinstance(tls, ssl.SSLObject):
+        return bool(tls.pending())
+    try:
+        tls.read(1)  # from memory: never blocks, and nobody will miss the byte of a connection to be closed
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True

@@ -240,8 +240,8 @@ class Engine:
             connection, self.origin.header, nonce, timeouts, seconds=self.evidence_seconds
         )
         trust = decide(self.appraise, document, nonce=nonce, now=self.now(), tls=connection.tls)
-        if not connection.finish_cycle():
-            raise ConnectionError("the server closed the connection that its evidence was for")
+        if not connection.finish_cycle() or connection.has_gone():
+            raise ConnectionError("the server closed the connection that its evidence was for, or said more")
         return trust
 
     async def _exchange(self, verified: Verified, request: Outgoing) -> tuple[Incoming, bool]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import h11
@@ -41,11 +42,11 @@ async def read_evidence(
 
     Raises CannotDecide if the server has none to give, MalformedEvidence for the wrong type or size.
     """
-    deadline = time.monotonic() + seconds
+    remaining = partial(_remaining, time.monotonic() + seconds)
     target = EVIDENCE_PATH if nonce is None else f"{EVIDENCE_PATH}?nonce={nonce.hex()}"
     head = h11.Request(method="GET", target=target, headers=[("Host", host), ("Accept", EVIDENCE_TYPE)])
     await connection.send(head, None, timeouts.write)
-    response = await connection.receive_head(_remaining(deadline))
+    response = await connection.receive_head(remaining)
     headers = dict(response.headers)
     if response.status_code != 200:
         raise CannotDecide(
@@ -55,7 +56,7 @@ async def read_evidence(
     if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != EVIDENCE_TYPE.encode():
         raise MalformedEvidence(f"the server's evidence is not of type {EVIDENCE_TYPE}")
     document = bytearray()
-    while (chunk := await connection.receive_chunk(_remaining(deadline))) is not None:
+    while (chunk := await connection.receive_chunk(remaining)) is not None:
         document += chunk
         if len(document) > MAX_EVIDENCE_BYTES:
             raise MalformedEvidence("the server's evidence is larger than 4 MB")
@@ -67,7 +68,7 @@ def decide(appraise: Appraise, document: bytes, *, nonce: bytes, now: datetime, 
 
     What ties evidence to the connection is checked here once more, whatever the verifier looked at.
     """
-    leaf = spki_sha256(leaf_certificate(tls))
+    leaf = leaf_pin(tls)
     appraisal = appraise(document, nonce=nonce, now=now, leaf_spki_sha256=leaf).require()
     manifest = appraisal.manifest
     if not isinstance(manifest, Manifest):
@@ -90,6 +91,14 @@ def decide(appraise: Appraise, document: bytes, *, nonce: bytes, now: datetime, 
             checks=failed,
         )
     return Trust(appraisal, manifest, manifest.hpke_x25519[0])
+
+
+def leaf_pin(tls: Any) -> bytes:
+    """Pin of the key that completed this handshake. Raises MalformedEvidence if it cannot be read."""
+    try:
+        return spki_sha256(leaf_certificate(tls))
+    except ValueError as error:
+        raise MalformedEvidence("the server's certificate cannot be read") from error
 
 
 def _check(name: str, holds: bool, expected: str, found: str) -> Check:

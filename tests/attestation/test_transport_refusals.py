@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -239,6 +242,77 @@ def test_a_connection_that_closes_after_its_evidence_is_not_replaced_by_an_unver
         client.send("POST", "/v1/chat/completions", json={"prompt": SECRET})
     gateway.peer.settle()
     assert gateway.request_bytes == 0
+
+
+@pytest.mark.parametrize("records", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_follows_the_evidence_is_never_taken_for_an_answer(
+    kind: str, records: int, gateway: Gateway
+) -> None:
+    forged = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+    def answer_twice(tls: ssl.SSLSocket, record: bytearray) -> None:
+        record += tls.recv(65536)
+        nonce = bytes.fromhex(record.partition(b"nonce=")[2][:64].decode())
+        gateway.nonces.append(nonce)
+        document = gateway.document(nonce)
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/cmw+json\r\ncontent-length: {len(document)}"
+        evidence = head.encode() + b"\r\n\r\n" + document
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # both arrive together, as one segment
+        for part in [evidence + forged] if records == 1 else [evidence, forged]:
+            tls.sendall(part)
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        while data := tls.recv(65536):
+            record += data
+
+    gateway.peer.serve = answer_twice
+    with session(kind, gateway.peer.url, gateway.policy) as client, pytest.raises(client.http.NetworkError):
+        client.send("GET", "/v1/models")
+    gateway.peer.settle()
+    assert len(gateway.nonces) == 1
+    assert gateway.request_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nx: ", b"y"),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: application/cmw+json\r\ncontent-length: 9000\r\n\r\n", b" "),
+    ],
+    ids=["interim responses", "head", "body"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_drips_its_evidence_gains_no_time(
+    kind: str, begin: bytes, drip: bytes, gateway: Gateway
+) -> None:
+    left = threading.Event()
+
+    def dripping(tls: ssl.SSLSocket, record: bytearray) -> None:
+        record += tls.recv(65536)
+        tls.sendall(begin)
+        for _ in range(150):
+            left.wait(0.02)
+            tls.sendall(drip)
+
+    gateway.peer.serve = dripping
+    with session(kind, gateway.peer.url, gateway.policy) as client:
+        client.transport._engine.evidence_seconds = 0.2
+        with pytest.raises((CannotDecide, client.http.ReadTimeout)):
+            client.send("POST", "/v1/chat/completions", json={"prompt": SECRET})
+    gateway.peer.settle()
+    assert gateway.request_bytes == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_certificate_that_cannot_be_read_is_malformed_evidence(kind: str, gateway: Gateway) -> None:
+    gateway.peer.context = gateway.chain.context(leaf=unreadable(gateway.chain.leaf.der))
+    assert isinstance(refused(kind, gateway), MalformedEvidence)
+
+
+def unreadable(der: bytes) -> bytes:
+    """The same certificate as X.509 version 4, which TLS takes and does not look at."""
+    return der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1)
 
 
 def test_a_plain_server_receives_a_client_hello_and_nothing_else(gateway: Gateway) -> None:

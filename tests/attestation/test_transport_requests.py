@@ -243,6 +243,17 @@ def test_a_json_answer_cut_at_a_frame_border_is_an_error(kind: str, gateway: Gat
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_response_that_only_closing_would_end_is_cut(kind: str, gateway: Gateway) -> None:
+    raw = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[1]"
+    gateway.answer = lambda asked: Answer(raw=raw)
+    with (
+        session(kind, gateway.peer.url, gateway.policy) as client,
+        pytest.raises(client.http.RemoteProtocolError, match="before its response ended"),
+    ):
+        client.send("GET", "/v1/models")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_response_left_early_closes_its_connection(kind: str, gateway: Gateway) -> None:
     endless = (b"data: {}\n\n" for _ in range(1_000_000))
     gateway.answer = lambda asked: Answer(endless, content_type=EVENTS)

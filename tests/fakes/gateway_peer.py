@@ -36,7 +36,7 @@ class Asked:
 class Answer:
     """What the application answers. `sealed` None: if the request was. `cut`: break off after the chunks.
 
-    `silent`: close the connection without a word.
+    `silent`: close the connection without a word. `raw`: with these bytes as the last words.
     """
 
     chunks: Iterable[bytes] = (b'{"ok":true}',)
@@ -46,6 +46,7 @@ class Answer:
     cut: bool = False
     silent: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    raw: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -141,7 +142,8 @@ def _next(http: h11.Connection, tls: ssl.SSLSocket, record: bytearray) -> Any:
 
 
 def _send(http: h11.Connection, tls: ssl.SSLSocket, answer: Answer, sealer: ResponseSealer | None) -> bool:
-    if answer.silent:
+    if answer.silent or answer.raw is not None:
+        tls.sendall(answer.raw or b"")
         return False
     headers = [("content-type", answer.content_type), ("transfer-encoding", "chunked"), *answer.headers]
     if sealer is not None:

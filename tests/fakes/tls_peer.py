@@ -96,12 +96,13 @@ class Chain:
         intermediate = certify("test intermediate", root, ca=True)
         return cls(root, intermediate, certify("test leaf", intermediate, ca=False, hosts=hosts))
 
-    def context(self, *extra: Certified) -> ssl.SSLContext:
-        """A TLS 1.3 server context; `extra` certificates are merely presented."""
+    def context(self, *extra: Certified, leaf: bytes | None = None) -> ssl.SSLContext:
+        """A TLS 1.3 server context; `extra` certificates are merely presented, `leaf` (DER) for its own."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         key = self.leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        chain = "".join(one.pem for one in (self.leaf, self.intermediate, *extra))
+        first = ssl.DER_cert_to_PEM_cert(leaf or self.leaf.der)
+        chain = first + "".join(one.pem for one in (self.intermediate, *extra))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "identity.pem")
             path.write_text(key + chain)
