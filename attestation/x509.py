@@ -8,6 +8,7 @@ Time is an argument. Functions that judge return what is wrong as text, or None.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,7 @@ _RSA_BITS = 4096
 _SALT = 48
 _AUTHORITY_CRITICAL = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 _WARNINGS = threading.Lock()
+_THIS_MODULE = re.escape(__name__) + r"\Z"
 _UNREADABLE = (  # what `cryptography` raises over bytes that it does not like; they share no base
     ValueError,
     TypeError,
@@ -56,14 +58,15 @@ def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str) -> _Loaded:
     """Bound the size, and give every complaint of the parser one type, warnings included.
 
     Every VCEK has the serial number 0, which `cryptography` warns about: only that one says nothing here.
-    Warning filters belong to the whole process, hence the lock.
+    Warning filters belong to the whole process, hence the lock, and hence filters for this module alone:
+    other threads may warn meanwhile, and must not be stopped by it.
     """
     if len(der) > MAX_DER:
         raise MalformedEvidence(f"a {what} of more than {MAX_DER} bytes")
     try:
         with _WARNINGS, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            warnings.filterwarnings("error", module=_THIS_MODULE)
+            warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=_THIS_MODULE)
             return loader(bytes(der))
     except _UNREADABLE as error:
         raise MalformedEvidence(f"not a DER {what} that we can read") from error

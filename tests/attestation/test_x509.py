@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +69,31 @@ def test_a_revocation_list_damaged_anywhere_never_passes_for_enforced(
 def test_a_certificate_of_absurd_size_is_not_even_parsed() -> None:
     with pytest.raises(MalformedEvidence, match="more than"):
         load_certificate(bytes(MAX_DER + 1))
+
+
+def test_reading_a_certificate_turns_no_warning_of_another_thread_into_an_error(
+    signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = x509.load_der_x509_certificate
+    raised: list[Warning] = []
+
+    def warn() -> None:
+        try:
+            warnings.warn("somebody else's", UserWarning, stacklevel=1)
+        except UserWarning as warning:
+            raised.append(warning)
+
+    def parse_while_another_thread_warns(der: bytes) -> x509.Certificate:
+        other = threading.Thread(target=warn)
+        other.start()
+        other.join()
+        return parse(der)
+
+    monkeypatch.setattr(x509, "load_der_x509_certificate", parse_while_another_thread_warns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        load_certificate(signed.certificates[0])
+    assert raised == []
 
 
 def test_what_the_parser_merely_warns_about_is_malformed(genoa: World) -> None:
