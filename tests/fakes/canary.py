@@ -80,10 +80,12 @@ def find(canary: Canary, data: bytes, place: str) -> list[Finding]:
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def find_in_files(canary: Canary, roots: Iterable[Path], *, changed_since: float = 0.0) -> list[Finding]:
-    """In the names and contents of all regular files below these folders."""
+def find_in_files(
+    canary: Canary, roots: Iterable[Path], *, changed_since: float = 0.0, deep: bool = True
+) -> list[Finding]:
+    """In the names and contents of all regular files in these folders, and below them if `deep`."""
     found = []
-    for path in _files(roots):
+    for path in _files(roots, deep):
         found += find(canary, os.fsencode(path), f"the name of {path}")
         try:
             status = path.lstat()
@@ -94,10 +96,12 @@ def find_in_files(canary: Canary, roots: Iterable[Path], *, changed_since: float
     return found
 
 
-def _files(roots: Iterable[Path]) -> Iterator[Path]:
+def _files(roots: Iterable[Path], deep: bool) -> Iterator[Path]:
     for root in roots:
-        for folder, _, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
             yield from (Path(folder, name) for name in names)
+            if not deep:
+                folders.clear()
 
 
 def _read(path: Path) -> bytes:

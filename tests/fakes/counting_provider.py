@@ -125,7 +125,8 @@ class Answering:
 
     async def _break_off(self, script: str) -> None:
         if script == FAULT:
-            await self._event(json.dumps({"error": {"message": self.text, "code": 500}}))
+            told = json.dumps({"error": {"message": self.text, "code": 500}})
+            await self._event(f"{told}\n\ndata: {told}")  # the second one is more than anybody reads
         elif script == GARBAGE:
             await self._event('{"choices": [' + self.text)
         transport = self._request.transport
