@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from attestation.pinned_tls import parse_pin, pinned_context
 from gateway import problems
@@ -60,6 +61,21 @@ class Upstream(Protocol):
         """Close idle connections, at the end of the worker."""
 
 
+class _Response(aiohttp.ClientResponse):
+    """Cuts the connection of every answer but a 200.
+
+    Refusals may repeat the prompt, and are not read. An idle connection would keep its last answer's headers
+    and whatever of the body nobody read.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        wire = connection.protocol  # a short answer's connection is back in the pool when this returns
+        await super().start(connection)
+        if self.status != 200 and wire is not None:
+            wire.close()
+        return self
+
+
 class _AiohttpAnswer:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -86,6 +102,8 @@ class _AiohttpAnswer:
 
     async def aclose(self) -> None:
         self._response.close()
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            self._response.content.read_nowait()  # an idle connection would keep what nobody has read
 
 
 class AiohttpUpstream:
@@ -137,6 +155,7 @@ class AiohttpUpstream:
                 skip_auto_headers=("User-Agent",),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                response_class=_Response,
                 trust_env=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             )
