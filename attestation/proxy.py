@@ -98,6 +98,8 @@ class ProxyApp:
             return 403, "origin_not_allowed", "Web pages may not use this proxy."
         if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, "origin_not_allowed", "Web pages may not use this proxy."
+        if scope["http_version"] == "1.0":  # there, a connection that breaks off ends a body
+            return 505, "http_version_not_supported", "HTTP/1.0 cannot tell a whole answer from a cut one."
         path = unquote(_raw_path(scope).decode("latin-1"))
         if not path.startswith(PREFIXES) or {".", ".."} & set(path.split("/")):
             return 404, "not_found", "Only /api/v1/ and /v1/ are forwarded."

@@ -123,6 +123,16 @@ async def test_an_answer_that_breaks_off_is_not_ended_as_if_it_were_whole(gatewa
             await running.client.post(CHAT, json={})
 
 
+async def test_a_program_that_could_not_notice_a_cut_answer_is_refused(gateway: Gateway) -> None:
+    async with proxy(gateway.peer.url, gateway.policy) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(f"GET /v1/models HTTP/1.0\r\nHost: localhost:{running.port}\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert b" 505 " in answer.partition(b"\r\n")[0]
+    assert gateway.peer.received == []
+
+
 async def test_a_large_body_is_streamed_through(gateway: Gateway) -> None:
     body = b'"' + b"x" * 3_000_000 + b'"'
     async with proxy(gateway.peer.url, gateway.policy) as running:
