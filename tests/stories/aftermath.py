@@ -47,9 +47,9 @@ class Aftermath:
 
     canary: Canary
     planted: Canary
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list, repr=False)
     junk: dict[str, bytes] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     in_flight: Places = field(default_factory=dict)
     memory: Places = field(default_factory=dict)
     left: Places = field(default_factory=dict)
