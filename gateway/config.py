@@ -34,6 +34,7 @@ class Limits(_Table, frozen=True):
     header_bytes: int = 32_768
     header_seconds: float = 10.0
     body_silence_seconds: float = 15.0
+    body_seconds: float = 300.0
     inflight_body_bytes: int = 64_000_000
     first_event_seconds: float = 8.0
     response_seconds: float = 600.0

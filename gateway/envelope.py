@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -94,8 +95,10 @@ async def _read(exchange: Exchange, lease: Lease, opener: RequestOpener | None) 
     limits = exchange.context.config.limits
     body = bytearray()
     received, more = 0, True
+    deadline = time.monotonic() + limits.body_seconds
     while more:
-        data, more = await _next(exchange, limits.body_silence_seconds)
+        left = deadline - time.monotonic()
+        data, more = await _next(exchange, min(limits.body_silence_seconds, left))
         received += len(data)
         if received > limits.body_bytes:
             raise GatewayError(problems.TOO_LARGE)
@@ -111,7 +114,6 @@ async def _next(exchange: Exchange, silence_seconds: float) -> tuple[bytes, bool
         async with asyncio.timeout(silence_seconds):
             message = await exchange.receive()
     except TimeoutError as error:
-        exchange.extra.append((b"connection", b"close"))
         raise GatewayError(problems.SLOW_BODY) from error
     if message["type"] == "http.disconnect":
         raise ClientLeft

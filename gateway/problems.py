@@ -108,6 +108,8 @@ def error_headers(problem: Problem) -> Headers:
         headers.append((b"retry-after-ms", str(max(1, math.ceil(problem.retry_after * 1000))).encode()))
     if problem.status == 408:
         headers.append((b"x-should-retry", b"false"))
+    if problem is SLOW_BODY:
+        headers.append((b"connection", b"close"))  # what is missing of the body is not waited for again
     if problem.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -119,15 +120,24 @@ def nano(usd: float) -> int:
 
 async def _body(context: AppContext, request: _Request, kind: type[_T]) -> _T:
     require_admin(context, request)
+    try:
+        async with asyncio.timeout(context.config.limits.body_silence_seconds):
+            raw = await _read(request)
+    except TimeoutError as error:
+        raise GatewayError(problems.SLOW_BODY) from error
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise problems.bad_request("The body is not what this path takes.") from error
+
+
+async def _read(request: _Request) -> bytes:
     raw = bytearray()
     async for piece in request.stream():
         raw += piece
         if len(raw) > MAX_BODY:
             raise GatewayError(problems.TOO_LARGE)
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise problems.bad_request("The body is not what this path takes.") from error
+    return bytes(raw)
 
 
 async def _change(context: AppContext, question: Question) -> Done:

@@ -19,7 +19,7 @@ MemberName = Annotated[str, Meta(min_length=0)]
 """The name of a member of a stranger's object. Its constraint says nothing, on purpose: msgspec keeps short
 names without one in a cache that outlives the request, and a name can be content."""
 MAX_STRINGS = 1_000_000
-MAX_OBJECTS = 200_000
+MAX_CONTAINERS = 200_000
 
 _SLICE = 1 << 16
 _STRING = re.compile(rb'"[^"]*"')
@@ -36,7 +36,7 @@ def guard(body: bytes, *, nesting: int) -> None:
     if plain.count(b'"') > 2 * MAX_STRINGS:
         raise bad_request("The body holds too many values.")
     brackets = _STRING.sub(b"", plain).translate(None, _NOT_BRACKETS)
-    if brackets.count(b"{") > MAX_OBJECTS:
+    if brackets.count(b"{") + brackets.count(b"[") > MAX_CONTAINERS:
         raise bad_request("The body holds too many values.")
     if deeper_than(brackets, nesting):
         raise bad_request("The body is nested too deeply, or its brackets do not match.")

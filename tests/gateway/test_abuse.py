@@ -21,6 +21,7 @@ LIMITS = {
     "inflight_body_bytes": 3_000_000,
     "header_seconds": 0.6,
     "body_silence_seconds": 0.6,
+    "body_seconds": 2.0,
     "write_stall_seconds": 0.6,
 }
 
@@ -164,6 +165,24 @@ def test_a_body_that_stops_arriving_is_408_and_the_connection_closes(
     answer = exchange(gateway, head(key, "content-length: 1000") + b'{"model":')
     assert refused(answer) == 408
     assert b"connection: close" in answer.lower()
+
+
+def test_a_body_that_trickles_in_is_408_as_well(gateway: ServedGateway, key: str) -> None:
+    """Never silent for long, and never done: the body as a whole has its time, too."""
+    began = time.monotonic()
+    with connect(gateway) as tls:
+        tls.sendall(head(key, "content-length: 1000"))
+        tls.settimeout(0.2)
+        answer = b""
+        while not answer and time.monotonic() - began < 8:
+            tls.sendall(b" ")
+            try:
+                answer = tls.recv(65_536)
+            except TimeoutError:
+                continue
+        answer += read_all(tls)
+    assert refused(answer) == 408
+    assert 1.5 < time.monotonic() - began < 6
 
 
 def test_a_refused_clients_body_is_not_waited_for_for_ever(gateway: ServedGateway) -> None:
