@@ -20,6 +20,7 @@ _NEVER_SENT = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _SEALING = frozenset({b"ehbp-encapsulated-key", b"ehbp-response-nonce"})
+_DECIDING = frozenset({b"content-type", b"content-encoding", b"ehbp-response-nonce"})
 MAX_PROBLEM_BYTES = 64 * 1024
 
 
@@ -137,12 +138,12 @@ def receive(
     trust: Trust,
     timeouts: Timeouts,
 ) -> Incoming:
-    """Decide how to read a response. Raises EhbpError for a 2xx that is not sealed though the request was.
+    """Decide how to read a response. Raises EhbpError for one that is not sealed though the request was.
 
     A refusal (4xx, 5xx) may come unsealed: the gateway could not open the request. It still came over the
     attested connection.
     """
-    fields = dict(response.headers)
+    fields = _single(response)
     successful = 200 <= response.status_code < 300
     if 300 <= response.status_code < 400 and response.status_code != 304:
         raise Incomplete("the gateway answered with a redirect, which is never followed")
@@ -152,7 +153,7 @@ def receive(
         opener = sealer.response_opener(nonce.decode("latin-1"))
         if fields.get(b"content-encoding", b"identity") != b"identity":
             raise ehbp.EhbpError("a sealed response is compressed though that was not asked for")
-    elif sealer is not None and successful:
+    elif sealer is not None and not 400 <= response.status_code < 600:
         raise ehbp.EhbpError("the response to a sealed request is not sealed")
     content_type = fields.get(b"content-type", b"").decode("latin-1")
     watch = watch_for(content_type, sealed=opener is not None) if successful else NothingToWatch()
@@ -165,6 +166,17 @@ def receive(
     body = ReceivedBody(connection, timeouts.read, opener, watch, must_prove=must_prove)
     version = b"HTTP/" + response.http_version
     return Incoming(response.status_code, response.reason, version, headers, body, opener is not None, trust)
+
+
+def _single(response: h11.Response) -> dict[bytes, bytes]:
+    """The fields that decide here. Raises h11.RemoteProtocolError if one is there twice.
+
+    What reads the response after us might choose the other one.
+    """
+    found = [(name, value) for name, value in response.headers if name in _DECIDING]
+    if len(dict(found)) != len(found):
+        raise h11.RemoteProtocolError("a response with two values for how it is to be read")
+    return dict(found)
 
 
 async def is_stale_key(incoming: Incoming) -> tuple[bool, bytes]:

@@ -179,6 +179,29 @@ def test_an_unsealed_success_to_a_sealed_request_is_an_error(kind: str, gateway:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [304, 600])
+def test_only_a_refusal_may_come_unsealed(kind: str, status: int, gateway: Gateway) -> None:
+    raw = f"HTTP/1.1 {status} Strange\r\ncontent-length: 0\r\n\r\n"
+    gateway.answer = lambda asked: Answer(raw=raw.encode())
+    with session(kind, gateway.peer.url, gateway.policy) as client, pytest.raises(EhbpError):
+        client.send("POST", CHAT, json={})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("second", [("content-type", "text/plain"), ("Content-Encoding", "identity")])
+def test_a_response_that_can_be_read_in_two_ways_is_an_error(
+    kind: str, second: tuple[str, str], gateway: Gateway
+) -> None:
+    first = (("content-encoding", "gzip"),) if second[0] == "Content-Encoding" else ()
+    gateway.answer = lambda asked: Answer((b"data: {}\n\n",), content_type=EVENTS, headers=(*first, second))
+    with (
+        session(kind, gateway.peer.url, gateway.policy) as client,
+        pytest.raises(client.http.RemoteProtocolError, match="two values"),
+    ):
+        client.send("POST", CHAT, json={})
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_refusal_is_passed_on_sealed_or_not(kind: str, sealed: bool, gateway: Gateway) -> None:
     gateway.answer = lambda asked: Answer((b'{"error":{}}',), 401, sealed=sealed)
