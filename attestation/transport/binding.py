@@ -45,7 +45,8 @@ class Library:
     def outgoing(self, request: Any, origin: Origin, body_of: Callable[[Any], Body]) -> Outgoing:
         """Translate a request. Raises the library's UnsupportedProtocol for any other origin."""
         url = request.url
-        if (url.scheme, url.host, url.port or 443) != ("https", origin.host, origin.port):
+        wanted = ("https", origin.host.encode("ascii"), origin.port)
+        if (url.scheme, url.raw_host, url.port or 443) != wanted:  # as on the wire, where names are ASCII
             raise self.http.UnsupportedProtocol(
                 "this transport speaks to its verified origin only", request=request
             )

@@ -57,6 +57,8 @@ def parse_origin(url: str) -> Origin:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError("a verified transport needs an https:// URL")
+    if not parts.hostname.isascii():
+        raise ValueError("write an international host name as it is on the wire: https://xn--…")
     if parts.username or parts.password:
         raise ValueError("a gateway's URL carries no user name or password")
     return Origin(parts.hostname, parts.port or 443)

@@ -8,7 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from types import ModuleType
 
+import httpcore
+import httpx
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -25,6 +29,8 @@ from attestation.errors import (
 from attestation.pins import write_pin
 from attestation.policy import Policy, parse_policy
 from attestation.transport import VerifiedTransport
+from attestation.transport.binding import Library, PulledBody
+from attestation.transport.engine import parse_origin
 from tests.attestation.sessions import KINDS, session, transport_for
 from tests.fakes.amd import DEBUG_POLICY, NOW, World
 from tests.fakes.evidence import HPKE_KEY, TLS_KEY, Scene
@@ -206,6 +212,16 @@ def test_without_a_policy_there_is_no_transport(kind: str, policy: object) -> No
 def test_there_is_no_plain_mode(kind: str, url: str) -> None:
     with pytest.raises(ValueError, match=r"https|user name"):
         transport_for(kind, url, Policy())
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_an_international_name_is_compared_as_it_is_on_the_wire(library: ModuleType) -> None:
+    request = library.Request("GET", "https://bücher.example/v1/models")
+    with pytest.raises(ValueError, match="xn--"):
+        parse_origin("https://bücher.example")
+    origin = parse_origin("https://xn--bcher-kva.example")
+    sent = Library(library, httpcore).outgoing(request, origin, PulledBody)
+    assert (sent.target, origin.header) == (b"/v1/models", "xn--bcher-kva.example")
 
 
 @pytest.mark.parametrize("kind", KINDS)
