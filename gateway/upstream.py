@@ -101,9 +101,9 @@ class _AiohttpAnswer:
                     await self._response.content.readany()
 
     async def aclose(self) -> None:
-        self._response.close()
         with contextlib.suppress(aiohttp.ClientError, OSError):
             self._response.content.read_nowait()  # an idle connection would keep what nobody has read
+        self._response.close()
 
 
 class AiohttpUpstream:
