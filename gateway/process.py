@@ -1,9 +1,10 @@
-"""What a parent and its child processes owe each other: nothing may outlive the one that answers for it."""
+"""What a process is given before it serves: a parent that it does not outlive, and enough descriptors."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 
 PR_SET_PDEATHSIG = 1
@@ -26,3 +27,15 @@ def die_with_parent(parent: int) -> None:
         raise OSError(number, os.strerror(number))
     if os.getppid() != parent:
         raise Orphaned("the parent process has ended")
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit on open files to `wanted`, or to the hard limit if that is lower. Never lowers it.
+
+    The usual soft limit of 1024 exists for programs that use select(); with it some thousand silent clients
+    would keep everybody else out. Inherited by forks.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -29,11 +29,14 @@ from gateway.keeper.main import open_keeper, run_keeper
 from gateway.keeper.server import bind_keeper_socket
 from gateway.ledger.schema import SCHEMA_SHA384
 from gateway.log import Fault, Log, Supervised, where
+from gateway.process import allow_descriptors
 from gateway.supervisor import Roles, Supervisor, Timing
 from gateway.worker import BACKLOG, Service, http_server, run, run_worker
 
 KEYRING_FILE = "keyring"
 RUN_DIRECTORY = "run"
+DESCRIPTORS_PER_CONNECTION = 2  # one to the client, one to its provider
+SPARE_DESCRIPTORS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +63,7 @@ def serve(launch: Launch) -> int:
     harden_process()
     _require_allocator(launch.tee)
     config = parse_config(launch.config_bytes)
+    allow_descriptors(DESCRIPTORS_PER_CONNECTION * config.limits.connections + SPARE_DESCRIPTORS)
     directory = _private_directory(launch.config_path.parent / config.storage.directory)
     enclave = boot(
         tee=launch.tee,

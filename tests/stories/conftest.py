@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from tests.gateway.served import FakeProvider, fake_provider
 from tests.stories.dev import Dev, casemate_dev
 
 UNLIMITED_PER_MINUTE = 1_000_000
+USUAL_FILES = 1_024
+"""The soft limit that a shell or a service manager gives to what it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,23 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         (place / "upstream-ca.pem").write_text(provider.ca_pem)
         upstream = ("--upstream-url", f"https://localhost:{provider.port}/v1", "--upstream-pin", provider.pin)
         options = (*upstream, "--upstream-ca", str(place / "upstream-ca.pem"))
-        with casemate_dev(place / "state", *options) as dev:
+        with ExitStack() as stack:
+            with files_at_once(USUAL_FILES):
+                dev = stack.enter_context(casemate_dev(place / "state", *options))
             yield Story(dev, provider, new_key(dev))
+
+
+@contextmanager
+def files_at_once(count: int) -> Iterator[None]:
+    """This process, and what it starts, may have so many files open; no more than the machine allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard)
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def new_key(dev: Dev) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from attestation.model import Collateral, Verdict
 from attestation.pinned_tls import client_context, leaf_certificate, spki_sha256
 from attestation.policy import parse_policy
 from attestation.verify import verify
-from tests.stories.conftest import Story
+from tests.stories.conftest import Story, files_at_once
 
 VERIFIERS = 1_000
 MOST_REPORTS = 48
@@ -56,12 +55,9 @@ class Verifier:
 
 @pytest.fixture(autouse=True)
 def descriptors() -> Iterator[None]:
-    """As many open connections as the test makes, where the machine allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    """As many open connections as the test makes."""
+    with files_at_once(DESCRIPTORS):
+        yield
 
 
 @asynccontextmanager

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from attestation.pinned_tls import client_context
 from gateway.config import Limits
-from tests.stories.conftest import Story
+from tests.stories.conftest import USUAL_FILES, Story, files_at_once
 from tests.stories.verifiers import CHAT
 from tests.stories.wire import CANARY, CHAT_LINE, chat_body, chat_head, require_refusal, responses
 
@@ -123,6 +124,15 @@ async def test_slow_clients_are_cut_off_while_others_are_served(story: Story) ->
     assert max(task.result()[0] for task in crowd) < HEADERS
     for name, (_, received) in ends.items():
         check(name, received)
+
+
+def test_more_silent_connections_than_files_are_usual_keep_nobody_out(story: Story) -> None:
+    """They have not even begun TLS; the gateway was started with the usual limit."""
+    silent = USUAL_FILES + 100
+    with files_at_once(2 * silent), ExitStack() as stack:
+        for _ in range(silent):
+            stack.enter_context(socket.create_connection(("127.0.0.1", story.port), timeout=10))
+        assert served_within(story) < SERVED_SECONDS
 
 
 def check(name: str, received: bytes) -> None:
