@@ -16,6 +16,7 @@ from attestation.errors import MalformedEvidence
 _B64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 _HEX = re.compile(r"[0-9a-f]*\Z")
 _MAX_INTEGER_DIGITS = 20
+_MAX_TOKENS = 10_000  # no format of ours has a thousand; millions would hold up an event loop for seconds
 
 
 class Cursor:
@@ -63,7 +64,7 @@ class Cursor:
 
 
 def parse_json_object(raw: bytes, *, max_depth: int = 8) -> dict[str, Any]:
-    """Parse one JSON object: strict UTF-8, no duplicate members, integers only, bounded nesting.
+    """Parse one JSON object: strict UTF-8, no duplicate members, integers only, bounded nesting and size.
 
     Floats are refused because no format of ours has one, and two parsers may read them differently.
     """
@@ -92,7 +93,10 @@ def _refuse_depth(raw: bytes, max_depth: int) -> None:
     to return to for every byte of a string would take a hundred times the memory of the input.
     """
     depth = 0
-    for token in re.finditer(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', raw, re.DOTALL):
+    tokens = re.finditer(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', raw, re.DOTALL)
+    for count, token in enumerate(tokens, 1):
+        if count > _MAX_TOKENS:
+            raise MalformedEvidence(f"more than {_MAX_TOKENS} strings and brackets")
         byte = token.group()[:1]
         if byte in b"[{":
             depth += 1

@@ -76,6 +76,14 @@ def test_nesting_is_bounded_exactly_and_cheaply() -> None:
         parse_json_object(b'{"a":' + b"[" * 1_000_000)
 
 
+@pytest.mark.parametrize(("item", "tokens"), [(b"[]", 2), (b'""', 1)])
+def test_strings_and_brackets_are_counted_exactly(item: bytes, tokens: int) -> None:
+    fitting = (10_000 - 5) // tokens  # without the braces, the name and the outer brackets
+    assert len(parse_json_object(b'{"a":[' + b",".join([item] * fitting) + b"]}")["a"]) == fitting
+    with pytest.raises(MalformedEvidence, match="more than"):
+        parse_json_object(b'{"a":[' + b",".join([item] * (fitting + 1)) + b"]}")
+
+
 @pytest.mark.parametrize(
     "text", [b"x" * 1_000_000, b"\\n" * 500_000, b"\\u0041" * 170_000], ids=["plain", "escapes", "unicode"]
 )
