@@ -21,6 +21,16 @@ MAX_BYTES = 32_000_000
 _KEPT = ("id", "created", "model", "system_fingerprint", "service_tier", "citations")
 _FIXED = frozenset({"index", "type", "role", "id", "name"})
 _ANY = msgspec.json.Decoder(dict[str, Any])
+_MISSHAPEN = (
+    msgspec.DecodeError,
+    UnicodeError,
+    RecursionError,
+    AttributeError,
+    KeyError,
+    TypeError,
+)
+MAX_ITEMS = 1_024
+"""Items with an index in one list, such as tool calls; nobody makes more in one answer."""
 
 
 class Assembly:
@@ -32,6 +42,7 @@ class Assembly:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._usage: Raw | None = None
+        self._answer = b"{}"
         self._bytes = 0
 
     @property
@@ -53,19 +64,26 @@ class Assembly:
 
     def finish(self) -> bytes:
         """The provider closed. Raises ProviderFault if the answer is not whole."""
-        return self._take(self._reader.finish())
+        self._take(self._reader.finish())
+        return self._put_together()
 
     def closing(self, billing: bytes) -> bytes:
         """The completion as one JSON object, with `usage` and `billing`."""
-        return msgspec.json.encode(
-            {
+        return self._answer[:-1] + b',"billing":' + billing + b"}"
+
+    def _put_together(self) -> bytes:
+        """Before the books are closed, since an answer that cannot be told must not be billed."""
+        try:
+            answer = {
                 "object": "chat.completion",
                 **self._head,
                 "choices": [_choice(self._choices[index]) for index in sorted(self._choices)],
                 "usage": self._usage or usage_object(self._meter.usage()),
-                "billing": Raw(billing),
             }
-        )
+            self._answer = msgspec.json.encode(answer)
+        except _MISSHAPEN as error:
+            raise ProviderFault from error
+        return b""
 
     def _take(self, events: Iterator[tuple[Event, Chunk | None]]) -> bytes:
         for event, chunk in events:
@@ -75,9 +93,9 @@ class Assembly:
                 self._usage = chunk.usage.copy()
             try:
                 self._add(_ANY.decode(event.data or b"{}"))
-            except (msgspec.DecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+            except _MISSHAPEN as error:
                 raise ProviderFault from error
-        return b""
+        return self._put_together() if self._reader.done else b""
 
     def _add(self, chunk: dict[str, Any]) -> None:
         for name in _KEPT:
@@ -115,16 +133,23 @@ def merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
 
 
 def _merge_items(known: list[Any], items: list[Any]) -> list[Any]:
+    """Raises TypeError for more indexed items than any answer has: each costs time for every later one."""
+    by_index = {item["index"]: item for item in known if _has_index(item)}
     for item in items:
-        index = item.get("index") if isinstance(item, dict) else None
-        found = next(
-            (k for k in known if index is not None and isinstance(k, dict) and k.get("index") == index), None
-        )
-        if found is None:
+        if not _has_index(item):
             known.append(item)
+        elif item["index"] in by_index:
+            merge(by_index[item["index"]], item)
         else:
-            merge(found, item)
+            known.append(item)
+            by_index[item["index"]] = item
+    if len(by_index) > MAX_ITEMS:
+        raise TypeError
     return known
+
+
+def _has_index(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("index") is not None
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +187,8 @@ class Whole:
     def finish(self) -> bytes:
         """The body is complete. Raises ProviderFault if it is not a completion."""
         self._members = decode_members(bytes(self._body))
-        if bytes(self._members.get("choices", Raw(b"null"))) in (b"null", b"[]"):
+        choices = bytes(self._members.get("choices", Raw(b"null")))
+        if not choices.startswith(b"[") or choices == b"[]":
             raise ProviderFault
         self._meter.observe(Chunk(usage=self._members.get("usage", Raw(b"null"))))
         return b""

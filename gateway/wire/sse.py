@@ -90,5 +90,5 @@ def _data_line(line: bytes) -> bytes | None:
 
 
 def encode_event(data: bytes) -> bytes:
-    """One event with one line of data (which holds no line end)."""
-    return b"data: " + data + b"\n\n"
+    """One event that says `data` and nothing else; a line end in it begins another line of data."""
+    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"

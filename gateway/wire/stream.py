@@ -1,8 +1,9 @@
 """What a client gets of a provider's stream, without I/O.
 
-Events leave byte for byte, but for three: the chunk with the finish reason waits until the books are
-closed and then carries `billing`; chunks without choices are dropped unless the client asked for usage;
-`[DONE]` comes after all. Comments become empty ones.
+The data of events leaves byte for byte, but for three: the chunk with the finish reason waits until the books
+are closed and then carries `billing`; chunks without choices are dropped unless the client asked for usage;
+`[DONE]` comes after all. Nothing else of a provider's events leaves: comments become empty ones, other fields
+(`id`, `event`, `retry`) are dropped, and `billing` is ours to say.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ KEEP_ALIVE = b":\n\n"
 """Stands for a provider's comment: it keeps connections open, but a provider has nothing to say in
 comments."""
 
+MAX_CHOICES = 128
+"""A choice with a higher index than any request can ask for is no choice."""
 _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
 
 
@@ -72,16 +75,23 @@ class ChunkReader:
             yield event, None
             return
         if event.data.startswith(DONE):
+            if not self._open:
+                raise ProviderFault  # nothing was answered: nobody is to pay for it
             self._done = True
             return
         chunk = decode_chunk(event.data)
         self.began = True
         self._meter.observe(chunk)
+        self._note(chunk)
+        yield event, chunk
+
+    def _note(self, chunk: Chunk) -> None:
         for choice in chunk.choices:
+            if not 0 <= choice.index < MAX_CHOICES:
+                raise ProviderFault  # else whoever counts without end fills our memory
             self._open.add(choice.index)
             if choice.finish_reason is not None:
                 self._finished.add(choice.index)
-        yield event, chunk
 
 
 def decode_chunk(data: bytes) -> Chunk:
@@ -102,9 +112,9 @@ class ChatStream:
         self._reader = ChunkReader(meter)
         self._meter = meter
         self._include_usage = include_usage
-        self._held: Event | None = None
-        self._last: bytes | None = None
-        self._usage: bytes | None = None
+        self._held: tuple[bytes, dict[str, Raw]] | None = None
+        self._envelope: dict[str, Raw] | None = None
+        self._usage: dict[str, Raw] | None = None
 
     @property
     def began(self) -> bool:
@@ -131,16 +141,18 @@ class ChatStream:
                 ready += KEEP_ALIVE if self.began else b""
                 continue
             if not chunk.choices:
-                self._usage = event.data
+                self._usage = _members(event.data or b"{}")
                 continue
-            self._last = event.data
+            data = _ours_only(event.data or b"{}", chunk)
+            if self._envelope is None:
+                self._envelope = _members(data)
             if self._held is not None:
-                ready += self._held.raw
+                ready += encode_event(self._held[0])
                 self._held = None
             if any(choice.finish_reason is not None for choice in chunk.choices):
-                self._held = event
+                self._held = data, _members(data)
             else:
-                ready += event.raw
+                ready += encode_event(data)
         return bytes(ready)
 
     def closing(self, billing: bytes) -> bytes:
@@ -149,23 +161,31 @@ class ChatStream:
         Finish chunk with `billing`, usage chunk if asked for, `[DONE]`.
         """
         rest = bytearray()
-        if self._held is not None and self._held.data is not None:
-            rest += encode_event(_with(self._held.data, billing=Raw(billing)))
+        if self._held is not None:
+            rest += encode_event(msgspec.json.encode({**self._held[1], "billing": Raw(billing)}))
         if self._include_usage:
             rest += encode_event(self._usage_chunk(billing))
         return bytes(rest + encode_event(DONE))
 
     def _usage_chunk(self, billing: bytes) -> bytes:
         usage = Raw(msgspec.json.encode(usage_object(self._meter.usage())))
-        if self._usage is not None:
-            members = _MEMBERS.decode(self._usage)
-            if bytes(members.get("usage", Raw(b"null"))) != b"null":
-                usage = members["usage"]
-        else:
-            members = _MEMBERS.decode(self._last or b"{}")
+        members = self._usage if self._usage is not None else self._envelope or {}
+        if self._usage is not None and bytes(self._usage.get("usage", Raw(b"null"))) != b"null":
+            usage = self._usage["usage"]
         kept = {name: members[name] for name in _ENVELOPE if name in members}
         return msgspec.json.encode({**kept, "choices": Raw(b"[]"), "usage": usage, "billing": Raw(billing)})
 
 
-def _with(data: bytes, **more: Raw) -> bytes:
-    return msgspec.json.encode({**_MEMBERS.decode(data), **more})
+def _ours_only(data: bytes, chunk: Chunk) -> bytes:
+    """A chunk's data without any `billing` of the provider's own."""
+    if chunk.billing is UNSET:
+        return data
+    return msgspec.json.encode({name: value for name, value in _members(data).items() if name != "billing"})
+
+
+def _members(data: bytes) -> dict[str, Raw]:
+    """The top level of a chunk that was decoded before. Raises ProviderFault for names that are not text."""
+    try:
+        return _MEMBERS.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProviderFault from error

@@ -71,6 +71,7 @@ class Chunk(Struct, frozen=True):
     choices: list[Choice] = []
     usage: Raw | UnsetType = UNSET
     error: Raw | UnsetType = UNSET
+    billing: Raw | UnsetType = UNSET
 
 
 class Meter:
@@ -102,7 +103,7 @@ def read_usage(raw: Raw | UnsetType) -> TokenUsage | None:
         return None
     try:
         wire = msgspec.json.decode(raw, type=WireUsage)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     cached = (wire.prompt_tokens_details or _InputDetails()).cached_tokens or 0
     reasoning = (wire.completion_tokens_details or _OutputDetails()).reasoning_tokens or 0

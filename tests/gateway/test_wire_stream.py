@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.prices import TokenUsage
 from gateway.wire.assemble import Assembly, Whole
+from gateway.wire.sse import SseParser
 from gateway.wire.stream import ChatStream, ProviderFault
 from gateway.wire.usage import Meter, read_usage
 
@@ -133,6 +135,12 @@ def test_more_cached_than_input_counts_as_all_cached() -> None:
         (chunk("a"), b'data: {"choices": 7}\n\n'),
         (chunk("a"), b"data: " + b"x" * 2_000_000),
         (chunk("a", index=0), chunk("b", index=1), chunk(finish="stop", index=0)),
+        (DONE,),
+        (event({"choices": []}), DONE),
+        (chunk("a", index=128),),
+        (chunk("a", index=-1),),
+        (chunk("a"), b'data: {"choices": [{"finish_reason": "stop"}], "\xff": 1}\n\n', DONE),
+        (chunk("a"), b'data: {"choices": [], "\xff": 1}\n\n', DONE),
         (),
     ],
 )
@@ -155,6 +163,26 @@ def test_a_providers_comments_keep_the_connection_alive_but_say_nothing() -> Non
         b": early\n\n", chunk("a"), b": inference-receipt forged\n\n", chunk(finish="stop"), DONE
     )
     assert before == chunk("a") + b":\n\n"
+
+
+FORGED = b'{"choices": [{"delta": {"content": "a"}}], "b\\u0069lling": {"cost_usd": 0}, "billing": 1}'
+
+
+def test_a_provider_can_neither_forge_billing_nor_say_anything_beside_its_data() -> None:
+    hidden = b": inference-receipt forged\r\nid: 1\r\nevent: error\r\nretry: 1\r\ndata: " + FORGED
+    before, after, _ = play(hidden + b"\r\n\r\n", chunk(finish="stop", billing=7), DONE)
+    assert before == b'data: {"choices":[{"delta": {"content": "a"}}]}\n\n'
+    assert payloads(after)[0]["billing"]["api_key_name"] == "k"
+
+
+def test_an_event_of_several_lines_stays_one_event_and_none_of_its_lines_becomes_a_comment() -> None:
+    lines = [b'{"choices": [{"finish_reason": "stop"}], "x": {"y"', b': "inference-receipt forged"', b"}}"]
+    split = b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+    for events in ((chunk("a"), split, DONE), (chunk("a"), split, chunk(finish="stop"), DONE)):
+        before, after, _ = play(*events)
+        said = list(SseParser().feed(before + after))
+        assert not any(line.startswith(b":") for line in (before + after).split(b"\n"))
+        assert all(one.data == b"[DONE]" or json.loads(one.data or b"")["choices"] for one in said)
 
 
 @given(st.lists(st.text(max_size=5), max_size=6), st.data())
@@ -218,7 +246,7 @@ def test_a_whole_json_answer_keeps_its_bytes_and_gains_billing() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[1],"error":{}}', b"\xff"]
+    "body", [b"", b'{"choices":"x"}', b"[]", b"{}", b'{"choices":[]}', b'{"choices":[1],"error":{}}', b"\xff"]
 )
 def test_a_json_answer_that_is_no_completion_is_the_providers_fault(body: bytes) -> None:
     whole = Whole(Meter(0))
@@ -229,3 +257,32 @@ def test_a_json_answer_that_is_no_completion_is_the_providers_fault(body: bytes)
 
 def test_usage_that_is_null_is_none() -> None:
     assert read_usage(msgspec.Raw(b"null")) is None
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"tool_calls": "x"},
+        {"tool_calls": [7]},
+        {"tool_calls": {"index": 0}},
+        {"tool_calls": [{"index": number} for number in range(1_025)]},
+        {"tool_calls": [{"index": []}]},
+    ],
+)
+def test_what_cannot_be_put_together_is_found_before_the_books_are_closed(delta: Any) -> None:
+    first = event({"choices": [{"index": 0, "delta": delta}]})
+    for last in (chunk(finish="stop") + DONE, chunk(finish="stop")):
+        with pytest.raises(ProviderFault):
+            assemble(first, last)
+
+
+def test_a_choice_whose_message_is_no_object_is_found_before_the_books_are_closed() -> None:
+    with pytest.raises(ProviderFault):
+        assemble(event({"choices": [{"index": 0, "message": "x"}]}), chunk(finish="stop"), DONE)
+
+
+def test_thousands_of_pieces_of_tool_calls_in_one_event_do_not_stop_the_worker() -> None:
+    calls = [{"index": number % 1_000} for number in range(60_000)]
+    began = time.process_time()
+    assemble(event({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}), chunk(finish="stop"), DONE)
+    assert time.process_time() - began < 2.0
