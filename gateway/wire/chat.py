@@ -29,6 +29,18 @@ IDENTIFYING = frozenset(
 RETAINING = frozenset({"background"})
 """Members that cannot work without retention: refused if set."""
 
+_DECIDING = {
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "model",
+    "n",
+    "store",
+    "stream",
+    "stream_options",
+}
+_EXACT = {name.casefold(): name for name in OURS | IDENTIFYING | RETAINING | _DECIDING}
+_EXACT_OPTIONS = {"include_usage": "include_usage"}
 _NULL = Raw(b"null")
 _TRUE = Raw(b"true")
 _FALSE = Raw(b"false")
@@ -66,6 +78,7 @@ def parse_chat(body: bytes, limits: Limits) -> ChatRequest:
     """Decode and check a body. Raises GatewayError (400) that names the field, never its value."""
     guard(body, nesting=limits.nesting)
     fields = _decode_object(body)
+    _require_exact(fields, _EXACT)
     for name in RETAINING & fields.keys():
         if bytes(fields[name]) not in _FALSY:
             raise bad_request("This gateway retains nothing, so this parameter cannot be used.", name)
@@ -115,6 +128,14 @@ def _decode_object(body: bytes) -> dict[str, Raw]:
         raise bad_request("The body is not a JSON object.") from error
 
 
+def _require_exact(fields: dict[str, Raw], known: dict[str, str]) -> None:
+    """Some providers read names in any case, and would take `Store` for the `store` that we decided on."""
+    for name in fields:
+        exact = known.get(name.casefold(), name)
+        if exact != name:
+            raise bad_request(f"The name of '{exact}' is written in another case.", exact)
+
+
 def _decode(raw: Raw, name: str, decoder: msgspec.json.Decoder[_T]) -> _T:
     try:
         return decoder.decode(raw)
@@ -153,6 +174,7 @@ def _include_usage(fields: dict[str, Raw]) -> bool:
     if options is None or bytes(options) == b"null":
         return False
     members = _decode(options, "stream_options", _OBJECT)
+    _require_exact(members, _EXACT_OPTIONS)
     return _scalar(members, "include_usage", bool) or False
 
 

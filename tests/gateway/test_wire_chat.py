@@ -36,6 +36,8 @@ DECIDED = {
     "store",
 }
 
+CONTROLLED = {name.casefold() for name in DECIDED | OURS | IDENTIFYING | RETAINING}
+
 
 def encode(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": MESSAGES} | fields).encode()
@@ -52,11 +54,7 @@ def refusal(body: bytes, limits: Limits = LIMITS) -> tuple[int, str | None]:
     return caught.value.problem.status, caught.value.problem.param
 
 
-@given(
-    st.dictionaries(
-        st.text(max_size=10).filter(lambda k: k not in DECIDED | OURS | IDENTIFYING | RETAINING), JSON
-    )
-)
+@given(st.dictionaries(st.text(max_size=10).filter(lambda name: name.casefold() not in CONTROLLED), JSON))
 def test_members_that_we_do_not_know_go_upstream_with_their_own_bytes(fields: dict[str, Any]) -> None:
     members = ",".join(f"{json.dumps(k)} :  {json.dumps(v, indent=1)}" for k, v in fields.items())
     body = f'{{"model":"m","messages":{json.dumps(MESSAGES)}{"," if members else ""}{members}}}'.encode()
@@ -89,6 +87,20 @@ def test_of_repeated_members_one_goes_upstream_and_it_is_the_one_that_was_checke
     sent = upstream_body(request, model="theirs", max_tokens=5)
     assert sent.count(b'"model"') == sent.count(b'"messages"') == sent.count(b'"store"') == 1
     assert b'"store":false' in sent
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Store", "MAX_TOKENS", "max_Completion_tokens", "N", "\u017ftream", "User", "agentid", "BACKGROUND"],
+)
+def test_a_name_that_a_careless_provider_would_take_for_one_of_ours_is_refused(name: str) -> None:
+    status, param = refusal(encode(**{name: 1}))
+    assert (status, param in DECIDED | OURS | IDENTIFYING | RETAINING) == (400, True)
+
+
+def test_the_order_for_usage_cannot_be_taken_back_in_another_case() -> None:
+    options = {"include_usage": True, "Include_Usage": False}
+    assert refusal(encode(stream_options=options)) == (400, "include_usage")
 
 
 def test_a_limit_on_tokens_is_set_where_the_client_named_none_and_lowered_where_it_named_too_many() -> None:
