@@ -66,7 +66,7 @@ class Bill:
         """Book what was counted, durably; return the `billing` object as JSON. Raises GatewayError."""
         if self._admitted is None:
             raise GatewayError(problems.UNAVAILABLE)
-        self.usage = self.meter.usage() if self.reached_provider else TokenUsage()
+        self.usage = self._believed(self.meter.usage()) if self.reached_provider else TokenUsage()
         answer = await self._exchange.ask(
             Settle(
                 hold=self._admitted.hold,
@@ -95,6 +95,17 @@ class Bill:
         """End the hold if nothing has: with what was seen, or nothing if the provider never answered."""
         if self._admitted is not None and self.settled is None:
             await self.settle(complete=False)
+
+    def _believed(self, told: TokenUsage) -> TokenUsage:
+        """No more than the request can have used: a provider's word alone takes nobody's balance."""
+        tokens_in = min(told.input, self._model.context_tokens)
+        tokens_out = min(told.output, self._request.choices * self.max_tokens)
+        return TokenUsage(
+            input=tokens_in,
+            cached=min(told.cached, tokens_in),
+            output=tokens_out,
+            reasoning=min(told.reasoning, tokens_out),
+        )
 
     def _worst_case(self, max_tokens: int | None) -> int:
         return worst_case(self._model, self._request.body_bytes, max_tokens, self._request.choices)

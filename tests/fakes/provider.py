@@ -41,6 +41,7 @@ MODES = {
     "redirect": "307 to itself",
     "no-usage": "as plain without usage",
     "usage-on-finish": "usage rides on the finish chunk",
+    "greedy": "usage on the finish chunk, of a billion tokens each way",
     "usage-before-finish": "usage rides on the chunk before the finish chunk",
     "disconnect": "some words, then the connection is cut",
     "truncated": "some words, then a clean end without finish or [DONE]",
@@ -193,8 +194,10 @@ async def end_stream(x: Exchange, mode: str) -> None:
         await x.chunk({"content": "!"}, usage=None)
         await x.chunk({}, usage=x.usage())
     on_finish = {"usage": x.usage()} if mode == "usage-on-finish" else {}
+    if mode == "greedy":
+        on_finish = {"usage": {"prompt_tokens": 10**9, "completion_tokens": 10**9}}
     await x.chunk({}, "stop", index=1 if mode == "two" else 0, **on_finish)
-    if mode not in ("no-usage", "usage-on-finish", "usage-before-finish"):
+    if mode not in ("no-usage", "usage-on-finish", "usage-before-finish", "greedy"):
         await x.event(x.envelope([]) | {"usage": x.usage()})
     if mode != "no-done":
         await x.event("[DONE]")
