@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ from aiohttp import web
 from tests.fakes.provider import make_identity
 
 PACED, LONG, GREEDY = "paced", "long", "greedy"
-"""Words at a pace; more words than anybody waits for; a usage far above what was asked for."""
+"""Words at a pace; more words than anybody waits for; a usage far above what was produced."""
 ECHO, TOOLS, HELD = "echo", "tools", "held"
 """The request itself as the answer; as arguments of a tool call; its first half until it is let go."""
 BAD_REQUEST, BROKEN, CUT, FAULT, GARBAGE = "bad-request", "broken", "cut", "fault", "garbage"
@@ -102,8 +103,6 @@ class Answering:
         for number in range(count):
             await self._produce({"content": f" word{number}"})
             await asyncio.sleep(PAUSE)
-        if self.produced.script == GREEDY:
-            self.produced.output = GREEDY_TOKENS
 
     async def _repeat(self, script: str) -> None:
         pieces = list(_pieces(self.text))
@@ -135,11 +134,10 @@ class Answering:
 
     async def _end(self, reason: str) -> None:
         await self._chunk({}, reason)
-        usage = {
-            "prompt_tokens": self.produced.input,
-            "completion_tokens": self.produced.output,
-            "total_tokens": self.produced.input + self.produced.output,
-        }
+        tokens = (self.produced.input, self.produced.output)
+        if self.produced.script == GREEDY:
+            tokens = (GREEDY_TOKENS, GREEDY_TOKENS)
+        usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
         await self._event(json.dumps(self._envelope([]) | {"usage": usage}))
         self.produced.finished = True
         self.record.finished += 1
@@ -228,6 +226,7 @@ def make_control(record: Record) -> web.Application:
 
 async def serve() -> None:
     """Serve until standard input closes."""
+    logging.disable(logging.CRITICAL)  # clients that are killed are the point, not a surprise
     identity, record = make_identity(), Record()
     async with contextlib.AsyncExitStack() as stack:
         ports = []

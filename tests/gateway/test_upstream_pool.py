@@ -1,4 +1,4 @@
-"""An idle connection to a provider keeps nothing of the answer before: what nobody read is dropped at once."""
+"""An idle connection to a provider keeps nothing of the answer before: what nobody read is dropped."""
 
 from __future__ import annotations
 

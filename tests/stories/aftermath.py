@@ -33,7 +33,8 @@ DOLLAR = 1_000_000_000
 MEMORY_SECONDS = 5.0
 HELD_CHARACTERS = 65_536
 HELD_AT_ONCE = 6
-ESTABLISHED = "01"
+SERVED = ("01", "08")
+"""States in the kernel's table: established, and closed by the client but not yet by us."""
 
 Places = dict[str, list[Finding]]
 
@@ -207,7 +208,7 @@ def connections(port: int) -> int:
     """How many connections this loopback port has, as the kernel sees it: the server's side of each."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ours = (line.split() for line in lines)
-    return sum(one[1].endswith(f":{port:04X}") and one[3] == ESTABLISHED for one in ours)
+    return sum(one[1].endswith(f":{port:04X}") and one[3] in SERVED for one in ours)
 
 
 async def run(folder: Path, tell: Callable[[str], None]) -> Aftermath:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.counting_provider import GREEDY, LONG, PACED
+from tests.fakes.counting_provider import GREEDY, GREEDY_TOKENS, LONG, PACED
 from tests.stories.load import MAX_TOKENS, Call, Load, calls
 from tests.stories.machine import (
     CHAT,
@@ -200,7 +200,7 @@ async def test_however_many_ask_at_once_a_balance_never_falls_below_zero_and_pay
 async def test_a_provider_that_charges_beyond_hold_and_balance_is_the_operators_loss_and_not_a_debt(
     gateway: Machine, provider: Provider
 ) -> None:
-    poor = await gateway.account("poor", DOLLAR // 50, keys=24)
+    poor = await gateway.account("poor", DOLLAR // 200, keys=24)
     made = list(calls([poor]))
     async with gateway.session() as session:
         await asyncio.gather(*(call.send(session, GREEDY) for call in made))
@@ -208,14 +208,14 @@ async def test_a_provider_that_charges_beyond_hold_and_balance_is_the_operators_
     books, produced = gateway.books(), await provider.produced()
     billed = poor.billed(books)
     served = [call for call in made if call.whole]
-    assert served
+    claimed = true_cost({"input": GREEDY_TOKENS, "output": GREEDY_TOKENS})
     for call in served:
         one = billed[call.key]
         assert one.requests == 1
-        assert one.cost + one.operator_loss == true_cost(produced[call.test_id])
+        assert true_cost(produced[call.test_id]) <= one.cost + one.operator_loss <= claimed
     paid, lost = sum(one.cost for one in billed.values()), sum(one.operator_loss for one in billed.values())
+    assert len(served) > 5
     assert lost > 0
-    assert sum(true_cost(produced[call.test_id]) for call in served) <= paid + lost
     assert poor.balance(books) == poor.credit - paid >= 0
 
 
