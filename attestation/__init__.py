@@ -5,6 +5,7 @@ These names are the vocabulary that callers share; everything else is imported f
 
 from __future__ import annotations
 
+from attestation.check import Check, Outcome
 from attestation.errors import (
     AttestationError,
     BindingMismatch,
@@ -14,7 +15,7 @@ from attestation.errors import (
     PolicyInvalid,
     PolicyRefused,
 )
-from attestation.model import Appraisal, Check, Collateral, Outcome, Verdict
+from attestation.model import Appraisal, Collateral, Verdict
 from attestation.policy import Policy, parse_policy
 
 __all__ = [

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from attestation.check import Check, Outcome, Stage
 from attestation.errors import MalformedEvidence
 from attestation.manifest import Manifest
-from attestation.model import Check, Outcome, Stage, Tcb
+from attestation.model import Tcb
 from attestation.policy import ConfigPolicy, EvidencePolicy, ManifestPolicy, SnpPolicy
 from attestation.provider_table import MINIMUM_PINS, PROVIDER_HOSTS
 from attestation.settings import ProviderSetting, Settings, read_settings

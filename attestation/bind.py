@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from attestation.check import Check, Outcome, Stage
 from attestation.document import Evidence
 from attestation.errors import MalformedEvidence
 from attestation.manifest import Manifest, manifest_sha384
 from attestation.merkle import leaf_hash, root_from_path
-from attestation.model import Check, Outcome, Stage
 from attestation.policy import EvidencePolicy
 from attestation.statement import Statement
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from attestation.model import Check
+from attestation.check import Check
 
 
 class AttestationError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from attestation.check import Check, Outcome, Stage
 from attestation.errors import (
     AttestationError,
     BindingMismatch,
@@ -23,36 +24,6 @@ class Verdict(StrEnum):
     ACCEPTED_INSECURE = "accepted-insecure"
     REFUSED = "refused"
     UNDECIDED = "undecided"
-
-
-class Outcome(StrEnum):
-    """Outcome of one check."""
-
-    PASS = "pass"  # noqa: S105
-    FAIL = "fail"
-    UNDECIDED = "undecided"
-    INSECURE = "insecure"
-
-
-class Stage(StrEnum):
-    """Which step of verification a check belongs to; decides which error a failure raises."""
-
-    PARSE = "parse"
-    AUTHENTICATE = "authenticate"
-    BIND = "bind"
-    APPRAISE = "appraise"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule: what it wanted, what it saw, and where the rule comes from (spec and section)."""
-
-    id: str
-    stage: Stage
-    outcome: Outcome
-    expected: str
-    found: str
-    reference: str
 
 
 @dataclass(frozen=True, slots=True)

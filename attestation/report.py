@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 
-from attestation.model import Appraisal, Check, Outcome, Verdict
+from attestation.check import Check, Outcome
+from attestation.model import Appraisal, Verdict
 
 FORMAT = "casemate/appraisal/1"
 

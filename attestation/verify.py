@@ -10,10 +10,11 @@ from datetime import datetime
 
 from attestation.appraise import appraise_config, appraise_manifest, appraise_snp
 from attestation.bind import check_binding, check_connection, check_question
+from attestation.check import Check, Outcome, Stage
 from attestation.document import Evidence, parse_document
 from attestation.errors import MalformedEvidence
 from attestation.manifest import Manifest, parse_manifest
-from attestation.model import Appraisal, Check, Collateral, Outcome, Stage, Verdict
+from attestation.model import Appraisal, Collateral, Verdict
 from attestation.policy import Policy
 from attestation.snp.abi import Report, parse_report
 from attestation.snp.roots import AMD_ROOTS

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from attestation.check import Check, Outcome, Stage
 from attestation.errors import CannotDecide, MalformedEvidence
-from attestation.model import Check, Outcome, Stage, Tcb
+from attestation.model import Tcb
 from attestation.snp.abi import (
     SIGNATURE_ECDSA_P384_SHA384,
     Report,

@@ -12,7 +12,7 @@ from attestation.bind import check_binding, check_connection
 from attestation.document import parse_document
 from attestation.errors import AttestationError
 from attestation.manifest import parse_manifest
-from attestation.model import Outcome
+from attestation.check import Outcome
 from attestation.pinned_tls import spki_sha256
 from attestation.snp.abi import parse_report
 from attestation.snp.roots import AMD_ROOTS

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from attestation.model import Check, Outcome, Tcb
+from attestation.check import Check, Outcome
+from attestation.model import Tcb
 from attestation.provider_table import PROVIDER_HOSTS
 from attestation.snp.abi import encode_tcb
 from tests.fakes.amd import CSP, DEBUG_POLICY, NOW, World

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from attestation.model import Appraisal, Check, Outcome, Stage, Verdict
+from attestation.check import Check, Outcome, Stage
+from attestation.model import Appraisal, Verdict
 from attestation.report import EXIT_CODES, exit_code, printable, render_json, render_text
 
 

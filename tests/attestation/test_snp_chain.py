@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attestation.model import Outcome
+from attestation.check import Outcome
 from attestation.snp.chain import MAX_CERTIFICATES
 from attestation.snp.roots import AMD_ROOTS
 from enclave.tee import dev

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from attestation.model import Outcome, Tcb
+from attestation.check import Outcome
+from attestation.model import Tcb
 from attestation.snp.abi import Report, decode_tcb, parse_report, product_of_cpuid
 from attestation.snp.kds import vcek_url, vek_extensions
 from attestation.snp.roots import AMD_ROOTS

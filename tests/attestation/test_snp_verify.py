@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attestation.model import Outcome, Stage, Tcb
+from attestation.check import Outcome, Stage
+from attestation.model import Tcb
 from attestation.snp.verify import RULES
 from enclave.tee import dev
 from tests.fakes.amd import CSP, NOW, VLEK_FLAGS, Signed, World

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attestation import verify as story
+from attestation.check import Outcome
 from attestation.document import Evidence, Inclusion, build_document
 from attestation.errors import (
     AttestationError,
@@ -22,7 +23,7 @@ from attestation.errors import (
 )
 from attestation.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.merkle import inclusion_paths, leaf_hash
-from attestation.model import Appraisal, Collateral, Outcome, Verdict
+from attestation.model import Appraisal, Collateral, Verdict
 from attestation.policy import Policy, parse_policy
 from attestation.statement import build_statement
 from attestation.verify import verify

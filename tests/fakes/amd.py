@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestation.model import Check, Tcb
+from attestation.check import Check
+from attestation.model import Tcb
 from attestation.snp.abi import encode_tcb, parse_report
 from attestation.snp.verify import SnpClaims, authenticate_report
 from enclave.tee import dev
