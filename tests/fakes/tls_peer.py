@@ -133,6 +133,7 @@ class RecordingPeer:
     _listener: socket.socket = field(init=False)
     _threads: list[threading.Thread] = field(default_factory=list)
     _sockets: list[socket.socket] = field(default_factory=list)
+    _starting: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> RecordingPeer:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -144,8 +145,7 @@ class RecordingPeer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.drop_connections()
-        for thread in self._threads:
-            thread.join(10)
+        self._join(0)
 
     @property
     def port(self) -> int:
@@ -169,13 +169,19 @@ class RecordingPeer:
 
     def settle(self) -> None:
         """Wait until every connection so far is over, so that what was received is final."""
-        for thread in self._threads[1:]:
-            thread.join(10)
+        self._join(1)
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        with self._starting:
+            thread.start()
+            self._threads.append(thread)
+
+    def _join(self, first: int) -> None:
+        with self._starting:
+            running = self._threads[first:]
+        for thread in running:
+            thread.join(10)
 
     def _accept(self) -> None:
         while True:
