@@ -83,13 +83,14 @@ def find(canary: Canary, data: bytes, place: str) -> list[Finding]:
 def find_in_files(
     canary: Canary, roots: Iterable[Path], *, changed_since: float = 0.0, deep: bool = True
 ) -> list[Finding]:
-    """In the names and contents of all regular files in these folders, and below them if `deep`."""
+    """In the names and contents of all regular files of ours in these folders, and below them if `deep`."""
     found = []
     for path in _files(roots, deep):
         found += find(canary, os.fsencode(path), f"the name of {path}")
         try:
             status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and status.st_mtime >= changed_since:
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+            if ours and status.st_mtime >= changed_since:
                 found += find(canary, _read(path), str(path))
         except FileNotFoundError:
             continue  # somebody else's, gone meanwhile

@@ -25,7 +25,7 @@ from tests.fakes.canary import Canary, Finding, find, find_in_files, find_in_mem
 from tests.fakes.counting_provider import HELD, SCRIPTS
 from tests.stories.canary_requests import Seen, Shot, Shots, fire, sealing_key, throw
 from tests.stories.keeper_tap import keeper_tap
-from tests.stories.machine import CHAT, Machine, Provider, machine, provider_process, until
+from tests.stories.machine import Machine, Provider, machine, provider_process, until
 
 WORKERS = 2
 AT_ONCE = 8
@@ -71,25 +71,18 @@ class Run:
     key: str
     result: Aftermath
 
-    async def hold(self, stream: bool) -> asyncio.Task[None]:
-        """Start a request that stays in flight, with the canary in it, until the provider lets it go."""
+    async def hold(self, number: int, seal: bytes) -> None:
+        """A request that stays in flight, with the canary in it, until the provider lets it go."""
         content = [{"role": "user", "content": self.shots.long_text(HELD_CHARACTERS)}]
-        body = self.shots.body(HELD, stream=stream, messages=content, max_tokens=4_000)
-        return asyncio.create_task(self._read_through(body))
-
-    async def _read_through(self, body: bytes) -> None:
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        body = self.shots.body(HELD, stream=number % 2 == 0, messages=content)
         with contextlib.suppress(aiohttp.ClientError):
-            async with (
-                self.gateway.session() as session,
-                session.post(CHAT, data=body, headers=headers) as response,
-            ):
-                await response.read()
+            await fire(self.gateway, self.key, Shot("held", body, sealed=number >= HELD_AT_ONCE // 2), seal)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[list[asyncio.Task[None]]]:
-        """Several requests in flight, streamed and not, within the block."""
-        tasks = [await self.hold(stream=number % 2 == 0) for number in range(HELD_AT_ONCE)]
+        """Several requests in flight within the block: streamed and not, plain and sealed."""
+        seal = await sealing_key(self.gateway)
+        tasks = [asyncio.create_task(self.hold(number, seal)) for number in range(HELD_AT_ONCE)]
         await self.provider.wait("holding", HELD_AT_ONCE)
         try:
             yield tasks
