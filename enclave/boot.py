@@ -15,7 +15,7 @@ from pathlib import Path
 from attestation.manifest import Manifest, encode_manifest, parse_manifest
 from enclave.errors import NoTee
 from enclave.keyring import Keyring, load_or_create
-from enclave.keys import ServingKeys, new_serving_keys
+from enclave.keys import ServingKeys, new_serving_keys, with_another_hpke_key
 from enclave.secret import Secret
 from enclave.tee import Tee
 
@@ -85,8 +85,19 @@ def next_epoch(enclave: Enclave, now: datetime) -> Enclave:
     are wiped then. The new manifest lists only what clients may newly use.
     """
     old = enclave.serving
-    serving = new_serving_keys(old.tls.hostnames, now=now, previous=old.hpke)
-    for key in old.hpke:
+    return _serving_with(enclave, new_serving_keys(old.tls.hostnames, now=now, previous=old.hpke))
+
+
+def without_old_hpke_keys(enclave: Enclave) -> Enclave:
+    """Return the enclave with another HPKE key, and with none of those that it had: these are wiped.
+
+    For when the memory of sealed requests is lost: what was sealed to the old keys could be played again.
+    """
+    return _serving_with(enclave, with_another_hpke_key(enclave.serving))
+
+
+def _serving_with(enclave: Enclave, serving: ServingKeys) -> Enclave:
+    for key in enclave.serving.hpke:
         if key not in serving.hpke:
             key.private.wipe()
     before = parse_manifest(enclave.manifest)

@@ -7,7 +7,7 @@ them (DESIGN section 3.5).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -63,14 +63,22 @@ def new_serving_keys(
 ) -> ServingKeys:
     """Make fresh keys for the epoch that starts at `now`, keeping those of `previous` still alive."""
     not_after = now + MANIFEST_LIFE
+    return ServingKeys(
+        hpke=(_new_hpke_key(not_after), *(key for key in previous if key.dies_at > now)),
+        tls=new_tls_identity(hostnames, now=now, not_after=not_after + OPENING_GRACE),
+        not_after=not_after,
+    )
+
+
+def with_another_hpke_key(keys: ServingKeys) -> ServingKeys:
+    """The same TLS key and end, but a fresh HPKE key, and none that opens what was sealed before."""
+    return replace(keys, hpke=(_new_hpke_key(keys.not_after),))
+
+
+def _new_hpke_key(not_after: datetime) -> HpkeKey:
     private = X25519PrivateKey.generate()
-    newest = HpkeKey(
+    return HpkeKey(
         private=Secret(private.private_bytes_raw()),
         public=private.public_key().public_bytes_raw(),
         dies_at=not_after + OPENING_GRACE,
-    )
-    return ServingKeys(
-        hpke=(newest, *(key for key in previous if key.dies_at > now)),
-        tls=new_tls_identity(hostnames, now=now, not_after=not_after + OPENING_GRACE),
-        not_after=not_after,
     )

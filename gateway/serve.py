@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from enclave.boot import Enclave, boot, next_epoch
+from enclave.boot import Enclave, boot, next_epoch, without_old_hpke_keys
 from enclave.errors import UnsafeProcess
 from enclave.memory import check_allocator, harden_process
 from enclave.tee import Tee
@@ -109,6 +109,7 @@ class Gateway:
                 keeper=partial(self._keep, keeper_listener),
                 worker=partial(self._work, service, keeper_listener),
                 rotate=self._rotate,
+                forget_keys=self._forget_keys,
             ),
             workers=self._config.server.workers,
             timing=self._launch.timing,
@@ -160,6 +161,10 @@ class Gateway:
 
     def _rotate(self) -> None:
         self._enclave = next_epoch(self._enclave, datetime.now(UTC))
+        self._launch.announce(self._enclave, self._listener.getsockname()[1])
+
+    def _forget_keys(self) -> None:
+        self._enclave = without_old_hpke_keys(self._enclave)
         self._launch.announce(self._enclave, self._listener.getsockname()[1])
 
     def _report(self, error: BaseException) -> None:

@@ -46,12 +46,14 @@ class Roles:
     """What children do. Each runs in its own process until SIGTERM, and returns then; any error ends the
     child.
 
-    `rotate` makes the next epoch's serving keys, which workers forked from then on have.
+    `rotate` makes the next epoch's serving keys, which workers forked from then on have. `forget_keys`
+    replaces those that sealed requests were opened with, at once: the keeper that remembered them is gone.
     """
 
     keeper: Callable[[], None]
     worker: Callable[[], None]
     rotate: Callable[[], None]
+    forget_keys: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Supervisor:
         self._keeper = None
         self._end(self._workers + self._retiring, signal.SIGKILL)
         self._workers, self._retiring = [], []
+        self._roles.forget_keys()
         self._keeper_due = self._clock() + self._wait_after(keeper)
         self._vacancies = [self._keeper_due] * self._wanted
 

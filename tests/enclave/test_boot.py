@@ -5,7 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from attestation.manifest import parse_manifest
-from enclave.boot import boot, next_epoch
+from enclave.boot import boot, next_epoch, without_old_hpke_keys
 from enclave.errors import NoTee, SealBroken
 from enclave.keys import EPOCH
 from tests.enclave.fake_tee import RecordingTee
@@ -132,6 +132,21 @@ def test_a_key_opens_until_its_manifest_expired_and_ten_minutes_more_and_is_wipe
     assert len(dead.serving.hpke_private) == 1
     with pytest.raises(ValueError, match="wiped"):
         first_key.reveal()
+
+
+def test_once_the_memory_of_replays_is_lost_no_earlier_key_opens_anything(start):
+    second = next_epoch(start(), NOW + EPOCH)
+    earlier = second.serving.hpke_private
+    fresh = without_old_hpke_keys(second)
+    manifest = parse_manifest(fresh.manifest)
+    (only,) = fresh.serving.hpke_private
+    assert opens(only, fresh.serving.hpke_public)
+    assert manifest.hpke_x25519 == (fresh.serving.hpke_public,)
+    assert manifest.tls_spki_sha256 == (second.serving.tls.spki_sha256,)
+    assert (manifest.key_epoch, manifest.not_after) == (3, parse_manifest(second.manifest).not_after)
+    for key in earlier:
+        with pytest.raises(ValueError, match="wiped"):
+            key.reveal()
 
 
 def test_keys_of_three_epochs_are_tried_newest_first(start):

@@ -44,6 +44,7 @@ def main() -> int:
             keeper=BEHAVIOUR[wish.get("keeper", "wait")],
             worker=BEHAVIOUR[wish.get("worker", "wait")],
             rotate=lambda: say("new keys"),
+            forget_keys=lambda: say("no old keys"),
         ),
         workers=2,
         timing=Timing(**wish.get("timing", {})),

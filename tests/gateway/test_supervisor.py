@@ -108,6 +108,7 @@ def test_stops_every_worker_at_once_when_the_keeper_dies_and_starts_all_anew(sup
     os.kill(keeper, signal.SIGKILL)
     assert one.expect(("died", "keeper"))[0] == keeper
     assert set(one.expect(("stopped", "worker"), ("stopped", "worker"))) == {first, second}
+    assert one.next() == ["no old keys"]  # nobody remembers any more which requests were opened with them
     assert set(one.started()).isdisjoint({keeper, first, second})
 
 
