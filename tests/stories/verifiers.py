@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,13 +60,19 @@ def _command(name: str, *arguments: str) -> Refusal:
         command_line(name, *arguments), capture_output=True, text=True, timeout=SECONDS, check=False
     )
     assert "Traceback" not in done.stderr
-    return Refusal(done.stdout + done.stderr, done.returncode)
+    return Refusal(_failed(done.stdout) + done.stderr, done.returncode)
+
+
+def _failed(appraisal: str) -> str:
+    """Names of the checks that did not pass; those that passed are printed as well."""
+    checks = json.loads(appraisal)["checks"] if appraisal else []
+    return " ".join(check["id"] for check in checks if check["outcome"] not in ("pass", "insecure"))
 
 
 def command_line(name: str, *arguments: str) -> list[str]:
-    """A `casemate` command; a proxy takes any free port."""
-    port = ["--port", "0"] if name == "proxy" else []
-    return [sys.executable, "-m", "attestation.cli", name, *arguments, *port]
+    """A `casemate` command; a proxy takes any free port, and a verdict comes as JSON."""
+    more = {"proxy": ["--port", "0"], "verify": ["--json"]}
+    return [sys.executable, "-m", "attestation.cli", name, *arguments, *more[name]]
 
 
 class ProxySession:
