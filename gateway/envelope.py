@@ -66,7 +66,6 @@ async def receive_body(exchange: Exchange, lease: Lease) -> bytes:
     else:
         opener = make_opener(context.serving, encapsulated)
         body = await _read(exchange, lease, opener)
-        await _refuse_replay(exchange, encapsulated)
     if not body:
         raise GatewayError(problems.EMPTY_BODY)
     return body
@@ -141,8 +140,15 @@ def _finish(exchange: Exchange, opener: RequestOpener) -> None:
         exchange.seal_with(opener.response_sealer())
 
 
-async def _refuse_replay(exchange: Exchange, encapsulated: bytes) -> None:
-    """409 for an encapsulated key seen before, under any key that may have opened it."""
+async def refuse_replay(exchange: Exchange) -> None:
+    """409 for a sealed request seen before, under any key that may have opened it.
+
+    To be asked after admission: the memory is finite, and only what rates and credit bound may fill it.
+    Raises GatewayError.
+    """
+    encapsulated = exchange.header(_HEADER)
+    if encapsulated is None:
+        return
     for key in exchange.context.serving.hpke:
         digest = hmac.digest(key.private.reveal(), _REPLAY_LABEL + encapsulated, "sha256")
         key_id = hashlib.sha256(key.public).digest()[:16]

@@ -7,7 +7,7 @@ from gateway.billing import Bill
 from gateway.callers import Callers
 from gateway.catalogue import find_model
 from gateway.context import AppContext
-from gateway.envelope import Bodies, receive_body
+from gateway.envelope import Bodies, receive_body, refuse_replay
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange, Presence, through
 from gateway.log import Served
@@ -40,6 +40,7 @@ async def serve(context: AppContext, exchange: Exchange, callers: Callers, bodie
         try:
             # May it: one question to the keeper, which reserves the worst case in memory.
             await through(bill.open(digests))
+            await refuse_replay(exchange)
 
             # Forward and relay; settle durably, then let the last byte go. A client that leaves stops it all.
             body = upstream_body(

@@ -105,6 +105,17 @@ def test_a_replayed_request_is_refused_and_not_forwarded(gateway: ServedGateway)
     assert gateway.usage(key)["today"]["used"] == 1
 
 
+def test_only_what_was_admitted_fills_the_memory_for_replays(gateway: ServedGateway) -> None:
+    assert gateway.keeper is not None
+    memory = gateway.keeper._keeper.state._replays
+    with gateway.client(gateway.new_key(credit_usd=0)) as poor:
+        before = memory.held()
+        for body, status in ((question(), 402), (question("nobody"), 400), (b"{", 400)):
+            sealer = RequestSealer(key_of(poor))
+            assert post(poor, sealer, sealer.seal(body)).status_code == status
+    assert memory.held() == before
+
+
 def test_a_request_sealed_to_another_key_gets_the_answer_that_makes_clients_verify_again(
     client: httpx.Client,
 ) -> None:
