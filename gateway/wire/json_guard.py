@@ -20,6 +20,7 @@ MemberName = Annotated[str, Meta(min_length=0)]
 names without one in a cache that outlives the request, and a name can be content."""
 MAX_STRINGS = 1_000_000
 MAX_CONTAINERS = 200_000
+MAX_MEMBERS = 300_000
 
 _SLICE = 1 << 16
 _STRING = re.compile(rb'"[^"]*"')
@@ -30,12 +31,15 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 def guard(body: bytes, *, nesting: int) -> None:
     """Refuse (400) what is not UTF-8, nests deeper than `nesting`, or holds absurdly many values."""
     require_utf8(body)
-    if body.count(b"[") + body.count(b"{") <= nesting:
+    if body.count(b"[") + body.count(b"{") <= nesting and body.count(b":") <= MAX_MEMBERS:
         return
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if plain.count(b'"') > 2 * MAX_STRINGS:
         raise bad_request("The body holds too many values.")
-    brackets = _STRING.sub(b"", plain).translate(None, _NOT_BRACKETS)
+    outside = _STRING.sub(b"", plain)
+    if outside.count(b":") > MAX_MEMBERS:  # one for each member, now that no string holds any
+        raise bad_request("The body holds too many values.")
+    brackets = outside.translate(None, _NOT_BRACKETS)
     if brackets.count(b"{") + brackets.count(b"[") > MAX_CONTAINERS:
         raise bad_request("The body holds too many values.")
     if deeper_than(brackets, nesting):

@@ -199,6 +199,9 @@ def test_absurdly_many_values_are_refused_before_anything_is_built() -> None:
     with pytest.raises(GatewayError):
         guard(b'{"messages":[' + b"{}," * 300_000 + b"{}]}", nesting=64)
     with pytest.raises(GatewayError):
+        guard(b"{" + b",".join(b'"%x":1' % number for number in range(400_000)) + b"}", nesting=64)
+    guard(b'{"content":"' + b":" * 400_000 + b'"}', nesting=64)
+    with pytest.raises(GatewayError):
         guard(b'{"x":[' + b'"",' * 1_100_000 + b'""],' + b'"y":[' + b"[]," * 64 + b"[]]}", nesting=64)
 
 
