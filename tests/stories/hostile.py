@@ -100,6 +100,17 @@ TOO_MUCH: Mapping[str, Raw] = {
     ),
 }
 
+STATUSES = {
+    "three thousand headers": 431,
+    "a header of 100 KB": 431,
+    "a target of 100 KB": 431,
+    "a key of 30 KB": 401,
+    "an announced body of 30 MB": 413,
+    "the longest length that is a number": 413,
+    "a compressed body": 415,
+}
+"""Where it is one certain 4xx."""
+
 REFUSED: Mapping[str, Raw] = NOT_HTTP | FRAMING | TOO_MUCH
 """A 4xx or a closed connection, and at most one answer."""
 
@@ -173,6 +184,9 @@ BODIES: Mapping[str, bytes] = {
     "a byte order mark": b"\xef\xbb\xbf" + _chat(b"[" + _MESSAGE + b"]"),
     "UTF-16": _chat(b"[" + _MESSAGE + b"]").decode().encode("utf-16"),
     "UTF-8 that is none": _chat(b'[{"role": "user", "content": "' + _MARK + b'\xff\xfe"}]'),
+    "UTF-8 that is none, in what is forwarded": _chat(
+        b"[" + _MESSAGE + b"]", b'"x": "' + _MARK + b'\xff\xfe", '
+    ),
     "UTF-8 of a surrogate": _chat(b'[{"role": "user", "content": "' + _MARK + b'\xed\xa0\x80"}]'),
     "UTF-8 that is too long": _chat(b'[{"role": "user", "content": "' + _MARK + b'\xc0\xaf"}]'),
     "UTF-8 that is cut": _chat(b'[{"role": "user", "content": "' + _MARK + b'"}]')[:-1] + b"\xe2\x82",
@@ -193,6 +207,9 @@ BODIES: Mapping[str, bytes] = {
     "no message": _chat(b"[]"),
     "a number of 100,000 digits": _chat(b"[" + _MESSAGE + b"]", b'"n": ' + b"9" * 100_000 + b", "),
     "a number beyond any float": _chat(b"[" + _MESSAGE + b"]", b'"max_tokens": 1e999, '),
+    "no choice": _chat(b"[" + _MESSAGE + b"]", b'"n": 0, '),
+    "129 choices": _chat(b"[" + _MESSAGE + b"]", b'"n": 129, '),
+    "less than one token": _chat(b"[" + _MESSAGE + b"]", b'"max_tokens": -1, '),
     "100,000 messages": _chat(b"[" + b", ".join([_MESSAGE] * 100_000) + b"]"),
     "100,000 empty messages": _chat(b"[" + b", ".join([b"{}"] * 100_000) + b"]"),
     "a million values": _chat(b"[" + _MESSAGE + b"]", b'"x": [' + b"{}, " * 1_000_000 + b"{}], "),
