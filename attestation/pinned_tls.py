@@ -23,6 +23,7 @@ from attestation.pins import read_pin as parse_pin
 from attestation.pins import write_pin as format_pin
 
 __all__ = [
+    "RecordObject",
     "UntrustedPeer",
     "client_context",
     "format_pin",
@@ -34,12 +35,25 @@ __all__ = [
 ]
 
 PIN_BYTES = 32
+RECORD_BYTES = 16_384
+"""The most plaintext that one TLS record holds, and so one read returns (RFC 8446 section 5.1)."""
 
 _Rule = Callable[[Any], None]
 
 
 class UntrustedPeer(ssl.SSLError):
     """The peer's certificate chain holds no pinned key. No application byte was sent to it."""
+
+
+class RecordObject(ssl.SSLObject):
+    """Never asks for more than a record's worth of memory.
+
+    uvloop asks for 256 KiB each time; where freed memory is overwritten, filling that costs more than the
+    rest of a small request.
+    """
+
+    def read(self, len: int = RECORD_BYTES, buffer: Any = None) -> Any:
+        return super().read(min(len, RECORD_BYTES), buffer)
 
 
 def spki_sha256(der_cert: bytes) -> bytes:
@@ -131,7 +145,7 @@ def _pins_of(chain: list[bytes]) -> set[bytes]:
 
 
 def _object_class(rule: _Rule) -> type[ssl.SSLObject]:
-    class PinnedObject(ssl.SSLObject):
+    class PinnedObject(RecordObject):
         _trusted = False
 
         def do_handshake(self) -> None:

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from attestation.pinned_tls import RecordObject
+
 _OP_CLEANSE_PLAINTEXT = 0x2
 """SSL_OP_CLEANSE_PLAINTEXT (openssl/ssl.h): overwrite decrypted bytes once delivered. Not named by `ssl`."""
 
@@ -72,6 +74,7 @@ def _server_context(key: ec.EllipticCurvePrivateKey, chain: bytes) -> ssl.SSLCon
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.options |= _OP_CLEANSE_PLAINTEXT
+    context.sslobject_class = RecordObject
     _load_through_memory(context, key, chain)
     return context
 

@@ -231,6 +231,14 @@ def test_an_object_that_skips_the_handshake_cannot_write(chain: Chain) -> None:
     assert outgoing.pending == 0
 
 
+def test_no_read_asks_for_more_memory_than_a_record_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(ssl.SSLObject, "read", lambda _, size, buffer=None: asked.append(size))
+    tls = pinned_context([bytes(32)]).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    tls.read(262_144)
+    assert asked == [16_384]
+
+
 @pytest.mark.parametrize("name", ["asyncio", "socket"])
 def test_a_peer_that_speaks_tls_12_only_is_refused(name: str, chain: Chain) -> None:
     old = chain.context()

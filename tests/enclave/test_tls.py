@@ -95,6 +95,13 @@ def test_the_context_renegotiates_nothing_and_wipes_what_it_decrypted(identity):
     assert identity.context.maximum_version is ssl.TLSVersion.TLSv1_3
 
 
+def test_no_read_asks_for_more_memory_than_a_record_fills(identity, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ssl.SSLObject, "read", lambda _, size, buffer=None: asked.append(size))
+    identity.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True).read(262_144)
+    assert asked == [16_384]
+
+
 def test_keys_are_not_logged_whatever_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
     identity = new_tls_identity(("localhost",), now=NOW, not_after=NOT_AFTER)
