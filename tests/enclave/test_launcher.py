@@ -109,3 +109,22 @@ def test_the_environment_cannot_be_changed_by_accident():
 
 def test_the_command_runs_a_module_of_this_very_python():
     assert clean_command(["gateway", "serve"]) == [sys.executable, "-s", "-P", "-m", "gateway", "serve"]
+
+
+RESIDENT = """
+import json
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096
+before, kept = resident(), []
+for _ in range(4):
+    bodies = [b'x' * 20_000_000 for _ in range(3)]
+    kept.append(b'y' * 100_000)
+    del bodies
+print(json.dumps([resident() - before]))
+"""
+
+
+def test_large_buffers_go_back_to_the_kernel_whatever_is_kept_after_them(hostile):
+    """By default glibc takes the second one from its heap, where a small block above it holds it for good."""
+    [left] = launch(RESIDENT, hostile)
+    assert left < 5_000_000
