@@ -110,6 +110,8 @@ def read_usage(raw: Raw | UnsetType) -> TokenUsage | None:
     counts = (wire.prompt_tokens, wire.completion_tokens, cached, reasoning)
     if min(counts) < 0 or max(counts) > MOST_TOKENS:
         return None
+    if not wire.prompt_tokens and not wire.completion_tokens:
+        return None  # a placeholder: no request uses nothing, and a whole answer isn't free
     return TokenUsage(
         input=wire.prompt_tokens,
         cached=min(cached, wire.prompt_tokens),

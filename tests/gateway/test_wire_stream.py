@@ -111,12 +111,18 @@ def test_without_usage_the_estimate_is_a_lower_bound() -> None:
         {"prompt_tokens": 10**18},
         [],
         {"prompt_tokens": 1.5},
+        {"prompt_tokens": 0, "completion_tokens": 0},
         "x",
     ],
 )
 def test_a_senseless_count_is_none_at_all(usage: Any) -> None:
     meter = play(chunk("a"), chunk(finish="stop", usage=usage), DONE)[2]
     assert meter.estimated
+
+
+def test_a_placeholder_of_zeros_does_not_take_back_what_was_reported() -> None:
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    assert play(chunk("a", usage=USAGE), chunk(finish="stop", usage=zeros), DONE)[2].usage() == COUNT
 
 
 def test_more_cached_than_input_counts_as_all_cached() -> None:
