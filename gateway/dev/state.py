@@ -78,6 +78,8 @@ def read_credentials(directory: Path) -> dict[str, str]:
     path = directory / SECRETS_FILE
     if not path.exists():
         return {}
+    if directory.stat().st_mode & path.stat().st_mode & 0o077:
+        raise StateError(f"{path}: others on this machine could read it; say `chmod 600` to it")
     try:
         table = tomllib.loads(path.read_text("utf-8"))
         return {name: _api_key(entry) for name, entry in table.get("providers", {}).items()}

@@ -97,6 +97,20 @@ def test_a_secrets_file_of_another_shape_is_refused_without_repeating_it(tmp_pat
     assert read_credentials(tmp_path) == {"groq": "k"}
 
 
+def test_a_secrets_file_that_others_could_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.toml"
+    path.write_text('[providers.groq]\napi_key = "k"\n')
+    path.chmod(0o644)
+    tmp_path.chmod(0o755)
+    with pytest.raises(StateError, match="chmod 600"):
+        read_credentials(tmp_path)
+    path.chmod(0o600)
+    assert read_credentials(tmp_path) == {"groq": "k"}
+    path.chmod(0o644)
+    tmp_path.chmod(0o700)
+    assert read_credentials(tmp_path) == {"groq": "k"}
+
+
 def test_the_directory_belongs_to_one_at_a_time(tmp_path: Path) -> None:
     first = State(tmp_path)
     with pytest.raises(StateError, match="another"):
