@@ -16,10 +16,11 @@ DONE = b"[DONE]"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_USUAL_END = b"\n\n"
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One event: its exact bytes, and its data lines joined by LF (None if it has none: a comment)."""
 
     raw: bytes
@@ -40,14 +41,18 @@ class SseParser:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield every event that `data` completes. Raises EventTooLarge after the events before it."""
+        if not self._buffer and b"\r" not in data:  # the usual form: cut at once, without a search per event
+            *whole, data = data.split(_USUAL_END)
+            for part in whole:
+                yield self._bounded(part + _USUAL_END)
+            if not data:
+                return
         self._buffer += data
         while (end := self._next_end()) is not None:
             raw = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._searched = 0
-            if len(raw) > self._limit:
-                raise EventTooLarge
-            yield Event(raw, event_data(raw))
+            yield self._bounded(raw)
         if len(self._buffer) > self._limit:
             raise EventTooLarge
 
@@ -57,6 +62,11 @@ class SseParser:
             raw = bytes(self._buffer)
             self._buffer.clear()
             yield Event(raw if raw.endswith((b"\n\n", b"\r\r")) else raw + b"\n\n", event_data(raw))
+
+    def _bounded(self, raw: bytes) -> Event:
+        if len(raw) > self._limit:
+            raise EventTooLarge
+        return Event(raw, event_data(raw))
 
     def _next_end(self) -> int | None:
         found = _EVENT_END.search(self._buffer, self._searched)
@@ -73,8 +83,8 @@ def event_data(raw: bytes) -> bytes | None:
     """The data of one event, or None. The common one-line form is cut out without splitting."""
     if (
         raw.startswith(b"data: ")
-        and raw.endswith(b"\n\n")
         and raw.find(b"\n") == len(raw) - 2
+        and raw[-1:] == b"\n"
         and b"\r" not in raw
     ):
         return raw[6:-2]

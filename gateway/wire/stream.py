@@ -47,14 +47,16 @@ class ChunkReader:
         """Yield each event with its chunk, or with None if it is a comment. Raises ProviderFault."""
         try:
             for event in self._parser.feed(data):
-                yield from self._read(event)
+                if not self._ends(event):
+                    yield event, self._chunk(event)
         except EventTooLarge as error:
             raise ProviderFault from error
 
     def finish(self) -> Iterator[tuple[Event, Chunk | None]]:
         """The provider closed: yield what is left. Raises ProviderFault if the answer is not whole."""
         for event in self._parser.finish():
-            yield from self._read(event)
+            if not self._ends(event):
+                yield event, self._chunk(event)
         if not self.complete:
             raise ProviderFault
 
@@ -68,22 +70,22 @@ class ChunkReader:
         """The end marker was seen, or every choice that began has its finish reason."""
         return self._done or (bool(self._finished) and self._open <= self._finished)
 
-    def _read(self, event: Event) -> Iterator[tuple[Event, Chunk | None]]:
-        if self._done:
-            return
-        if event.data is None:
-            yield event, None
-            return
-        if event.data.startswith(DONE):
+    def _ends(self, event: Event) -> bool:
+        """True for the end marker and for whatever follows it."""
+        if not self._done and event.data is not None and event.data.startswith(DONE):
             if not self._open:
                 raise ProviderFault  # nothing was answered: nobody is to pay for it
             self._done = True
-            return
+        return self._done
+
+    def _chunk(self, event: Event) -> Chunk | None:
+        if event.data is None:
+            return None
         chunk = decode_chunk(event.data)
         self.began = True
         self._meter.observe(chunk)
         self._note(chunk)
-        yield event, chunk
+        return chunk
 
     def _note(self, chunk: Chunk) -> None:
         for choice in chunk.choices:
