@@ -52,6 +52,8 @@ class CasemateHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        # After a reset uvicorn would let its keep-alive timer hold this object, and a request's headers, on.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         begun = self._begun

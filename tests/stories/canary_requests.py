@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import io
 import json
+import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -195,10 +197,11 @@ class Shots:
             yield replace(shot, name=f"{shot.name} sealed", sealed=True)
 
     def junk(self) -> Iterator[tuple[str, bytes]]:
-        """What is no whole request: sent as it is, after which the client closes."""
+        """What is no whole request: sent as it is, after which the client resets."""
         core = self._canary.core.encode()
         head = b"POST /api/v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer KEY\r\n"
         yield "half a body", head + b"content-length: 90000\r\n\r\n" + self.body(x=self.long_text(40_000))
+        yield "a request, then a reset", head + b"x-custom: " + core + b"\r\ncontent-length: 2\r\n\r\n{}"
         yield "half a head", head + b"x-custom: " + core
         yield "no HTTP", core + b" " + core + b"\r\n\r\n"
         yield "large head", head + b"x-custom: " + core * 3_000 + b"\r\n\r\n"
@@ -241,7 +244,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def throw(machine: Machine, key: str, data: bytes, *, tls: bool = True) -> bytes:
-    """Send these bytes, take what comes back within a moment, and close."""
+    """Send these bytes, take what comes back within a moment, and reset the connection."""
     secured = {"ssl": machine.tls, "server_hostname": "localhost"} if tls else {}
     reader, writer = await asyncio.open_connection("127.0.0.1", machine.port, **secured)
     received = b""
@@ -253,8 +256,15 @@ async def throw(machine: Machine, key: str, data: bytes, *, tls: bool = True) ->
     except OSError:
         return received  # a closed connection, or silence, is an answer, too
     finally:
-        writer.close()
+        _reset(writer)
     return received
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End without a farewell: the server sees an error instead of an end."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def sealing_key(machine: Machine) -> bytes:
