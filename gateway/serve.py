@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from enclave.boot import Enclave, boot, next_epoch, without_old_hpke_keys
 from enclave.errors import UnsafeProcess
 from enclave.memory import check_allocator, harden_process
@@ -150,7 +152,7 @@ class Gateway:
             tee=self._launch.tee,
             config=self._config,
         )
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_sigterm(work))
 
     def _work(self, service: Service, keeper_listener: socket.socket) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 from gateway.keeper import messages as m
 from gateway.keeper import wire
 from gateway.keeper.errors import KeeperGone
+from gateway.keeper.outbox import Outbox
 
 __all__ = ["KeeperClient", "KeeperGone"]
 
@@ -74,6 +75,7 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready to ask."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's have the methods, not the base class
+        self._outbox = Outbox(self._transport)
         self.writable.set()
 
     def send(self, question: m.Question) -> asyncio.Future[m.Answer]:
@@ -84,7 +86,7 @@ class _Line(asyncio.Protocol):
         frame = wire.encode(self._number, question)
         answer: asyncio.Future[m.Answer] = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = answer
-        self._transport.write(frame)
+        self._outbox.put(frame)
         return answer
 
     def give_back(self, answer: m.Answer) -> None:

@@ -17,6 +17,7 @@ from typing import cast
 
 from gateway.keeper import messages as m
 from gateway.keeper import wire
+from gateway.keeper.outbox import Outbox
 from gateway.keeper.service import Keeper
 from gateway.ledger import LedgerError, LedgerFailed
 
@@ -84,6 +85,7 @@ class _Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the worker in, if it runs as the same user."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's have the methods, not the base class
+        self._outbox = Outbox(self._transport)
         self._register.add(self)
         if _peer_user(transport.get_extra_info("socket")) != os.getuid():
             self._transport.abort()
@@ -118,7 +120,7 @@ class _Worker(asyncio.Protocol):
 
     def _send(self, number: int, answer: m.Answer) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.encode(number, answer))
+            self._outbox.put(wire.encode(number, answer))
 
     def _throttle(self) -> None:
         if self._transport is None or self._transport.is_closing():
