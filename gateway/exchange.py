@@ -149,7 +149,9 @@ class Presence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watcher.cancel()
-        if self._left and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+        task = self._task
+        del self._watcher, self._task  # a cycle with them would keep the request's headers
+        if self._left and task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise ClientLeft from None
 
     async def _watch(self) -> None:

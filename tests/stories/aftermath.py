@@ -53,6 +53,7 @@ class Aftermath:
     log: list[dict[str, Any]] = field(default_factory=list, repr=False)
     in_flight: Places = field(default_factory=dict)
     memory: Places = field(default_factory=dict)
+    keys_in_memory: Places = field(default_factory=dict)
     left: Places = field(default_factory=dict)
     planted_memory: Places = field(default_factory=dict)
     planted_left: Places = field(default_factory=dict)
@@ -140,6 +141,7 @@ class Run:
             if not any(self.result.memory.values()) or time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.2)  # the last connection's task may be about to end
+        self.result.keys_in_memory = self._search_memory(Canary(self.key))
         self.result.planted_memory = self._search_memory(self.result.planted)
 
     async def abort_workers(self) -> None:

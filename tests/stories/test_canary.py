@@ -83,6 +83,10 @@ def test_once_responses_have_ended_and_connections_closed_no_memory_holds_it(
     assert readable.planted_memory[role]
 
 
+def test_no_memory_holds_the_api_key_of_a_request_that_has_ended(readable: Aftermath) -> None:
+    assert readable.keys_in_memory == {"supervisor": [], "keeper": [], "worker": []}
+
+
 def test_a_process_that_aborts_in_the_middle_of_a_request_leaves_no_core(after: Aftermath) -> None:
     assert {tuple(line.split()[4:6]) for line in after.core_limits} == {("0", "0")}
     ends = {event["pid"]: event["status"] for event in after.log if event.get("what") == "died"}
