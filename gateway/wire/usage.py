@@ -34,7 +34,7 @@ class WireUsage(Struct, frozen=True):
     completion_tokens_details: _OutputDetails | None = None
 
 
-class Delta(Struct, frozen=True):
+class Delta(Struct, frozen=True, gc=False):
     """The members that carry generated tokens."""
 
     content: Raw = Raw(b"")
@@ -54,10 +54,10 @@ class Delta(Struct, frozen=True):
             self.tool_calls,
             self.function_call,
         )
-        return any(bytes(member) not in _EMPTY for member in members)
+        return not _EMPTY.issuperset(map(bytes, members))
 
 
-class Choice(Struct, frozen=True):
+class Choice(Struct, frozen=True, gc=False):
     """One choice of a chunk."""
 
     index: int = 0
@@ -65,7 +65,7 @@ class Choice(Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(Struct, frozen=True, gc=False):
     """What is read of each chunk of a stream."""
 
     choices: list[Choice] = []
@@ -84,8 +84,10 @@ class Meter:
 
     def observe(self, chunk: Chunk) -> None:
         """Take note of one chunk."""
-        self._deltas += sum(choice.delta.produced() for choice in chunk.choices)
-        self._reported = read_usage(chunk.usage) or self._reported
+        for choice in chunk.choices:
+            self._deltas += choice.delta.produced()
+        if chunk.usage is not UNSET:
+            self._reported = read_usage(chunk.usage) or self._reported
 
     @property
     def estimated(self) -> bool:
