@@ -7,6 +7,7 @@ whatever needs them is asked of the keeper.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -74,6 +75,8 @@ def run(work: Coroutine[Any, Any, None], log: Log) -> None:
 async def _work(service: Service, enclave: Enclave) -> None:
     keeper = await KeeperClient.connect(service.keeper_address)
     async with http_server(service, enclave, keeper) as server:
+        gc.collect()
+        gc.freeze()  # what a worker starts with stays: no need to look through it again and again
         leaving = asyncio.create_task(_stop_without(keeper.gone, server))
         await server.serve(sockets=[service.listener])
         leaving.cancel()
