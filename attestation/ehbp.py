@@ -161,6 +161,8 @@ class RequestOpener:
         self._context: ContextInterface | None = None
         self._frames = _Frames(max_frame)
         self._failed = False
+        self.opened_by: int | None = None
+        """Which key opened it: 0 for `private_key`, n for the n-th of `older_keys`; None before that."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the plaintext of the frames that `data` completes.
@@ -196,12 +198,12 @@ class RequestOpener:
                 return self._context.open(frame)
             except OpenError as error:
                 raise EhbpError("a sealed frame was changed, repeated or moved") from error
-        for candidate in self._candidates:
+        for number, candidate in enumerate(self._candidates):
             try:
                 plain = candidate.open(frame)
             except OpenError:
                 continue
-            self._context = candidate
+            self._context, self.opened_by = candidate, number
             return plain
         raise EhbpKeyMismatch("the request is sealed to a key that is not held here")
 

@@ -127,7 +127,7 @@ def _open(exchange: Exchange, opener: RequestOpener, data: bytes) -> bytes:
     except EhbpError as error:
         raise GatewayError(problems.BAD_SEAL) from error
     if plain and not exchange.sealed:
-        exchange.seal_with(opener.response_sealer())
+        exchange.seal_with(opener.response_sealer(), opener.opened_by)
     return plain
 
 
@@ -137,23 +137,26 @@ def _finish(exchange: Exchange, opener: RequestOpener) -> None:
     except EhbpError as error:
         raise GatewayError(problems.BAD_SEAL) from error
     if not exchange.sealed:
-        exchange.seal_with(opener.response_sealer())
+        exchange.seal_with(opener.response_sealer(), opener.opened_by)
 
 
 async def refuse_replay(exchange: Exchange) -> None:
-    """409 for a sealed request seen before, under any key that may have opened it.
+    """409 for a sealed request seen before under the key that opened it; 422 when that key's memory is full.
 
     To be asked after admission: the memory is finite, and only what rates and credit bound may fill it.
     Raises GatewayError.
     """
     encapsulated = exchange.header(_HEADER)
-    if encapsulated is None:
+    if encapsulated is None or exchange.opened_by is None:
         return
-    for key in exchange.context.serving.hpke:
-        digest = hmac.digest(key.private.reveal(), _REPLAY_LABEL + encapsulated, "sha256")
-        key_id = hashlib.sha256(key.public).digest()[:16]
-        answer = await exchange.ask(Remember(digest=digest, key_id=key_id))
-        if not isinstance(answer, Remembered):
-            raise GatewayError(problems.UNAVAILABLE)
-        if not answer.fresh:
-            raise GatewayError(problems.REPLAYED)
+    key = exchange.context.serving.hpke[exchange.opened_by]
+    digest = hmac.digest(key.private.reveal(), _REPLAY_LABEL + encapsulated, "sha256")
+    key_id = hashlib.sha256(key.public).digest()[:16]
+    answer = await exchange.ask(Remember(digest=digest, key_id=key_id))
+    if not isinstance(answer, Remembered):
+        raise GatewayError(problems.UNAVAILABLE)
+    if answer.seen == "before":
+        raise GatewayError(problems.REPLAYED)
+    if answer.seen == "full":
+        exchange.unseal()
+        raise GatewayError(problems.STALE_KEY)

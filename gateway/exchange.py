@@ -47,6 +47,7 @@ class Exchange:
         self.extra: Headers = []
         self._send = send
         self._sealer: ResponseSealer | None = None
+        self.opened_by: int | None = None
 
     @property
     def milliseconds(self) -> int:
@@ -58,9 +59,14 @@ class Exchange:
         """True once the response will be sealed."""
         return self._sealer is not None
 
-    def seal_with(self, sealer: ResponseSealer) -> None:
-        """From here on every response body, errors included, leaves sealed."""
+    def seal_with(self, sealer: ResponseSealer, opened_by: int | None) -> None:
+        """From here on every response body, errors included, leaves sealed. `opened_by`: the key's number."""
         self._sealer = sealer
+        self.opened_by = opened_by
+
+    def unseal(self) -> None:
+        """Answer in plain after all: clients look for the stale-key problem (422) outside the seal."""
+        self._sealer = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first request header of that (lower-case) name."""

@@ -32,7 +32,7 @@ from gateway.keeper.server import bind_keeper_socket
 from gateway.ledger.schema import SCHEMA_SHA384
 from gateway.log import Fault, Log, Supervised, where
 from gateway.process import allow_descriptors
-from gateway.supervisor import Roles, Supervisor, Timing
+from gateway.supervisor import ROTATE, Roles, Supervisor, Timing
 from gateway.worker import BACKLOG, Service, http_server, run, run_worker
 
 KEYRING_FILE = "keyring"
@@ -151,6 +151,7 @@ class Gateway:
             ledger_key=keyring.ledger_key,
             tee=self._launch.tee,
             config=self._config,
+            crowded=partial(os.kill, os.getppid(), ROTATE),
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_sigterm(work))
@@ -174,26 +175,31 @@ class Gateway:
 
     async def _serve_alone(self, service: Service) -> None:
         keyring = self._enclave.keyring
-        keeper = LocalKeeper(open_keeper(self._directory, keyring.ledger_key, self._launch.tee, self._config))
+        crowded = asyncio.Event()
+        books = open_keeper(
+            self._directory, keyring.ledger_key, self._launch.tee, self._config, crowded=crowded.set
+        )
+        keeper = LocalKeeper(books)
         try:
-            while await self._serve_epoch_alone(service, keeper):
+            while await self._serve_epoch_alone(service, keeper, crowded):
                 self._rotate()
         finally:
             await keeper.close()
 
-    async def _serve_epoch_alone(self, service: Service, keeper: LocalKeeper) -> bool:
-        """Serve until told to stop (False) or until the epoch's end (True)."""
-        ended = asyncio.Event()
+    async def _serve_epoch_alone(self, service: Service, keeper: LocalKeeper, crowded: asyncio.Event) -> bool:
+        """Serve until told to stop (False) or until the epoch's end (True), which `crowded` brings early."""
+        crowded.clear()
         async with http_server(service, self._enclave, keeper) as server:
 
-            def end() -> None:
-                ended.set()
+            async def end() -> bool:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(crowded.wait(), self._launch.timing.epoch)
                 server.should_exit = True
+                return True
 
-            timer = asyncio.get_running_loop().call_later(self._launch.timing.epoch, end)
+            ending = asyncio.create_task(end())
             await server.serve(sockets=[service.listener.dup()])  # a copy, since the server closes it
-            timer.cancel()
-        return ended.is_set()
+            return not ending.cancel()
 
 
 def listen(address: str) -> socket.socket:

@@ -4,8 +4,8 @@ Single-threaded and without an event loop, so that fork() is safe. It keeps the 
 be able to make any child anew; what a child must not have is taken from it right after the fork, by its
 role. A worker that dies is replaced. When the keeper dies, every worker is stopped at once and all start
 anew: the promise is that money is never guessed at, so nobody goes on without the one who counts (docs/adr).
-Every `epoch_seconds` the serving keys are replaced: new workers start with new keys, old ones finish what
-they have.
+Every `epoch` seconds, or when the keeper asks, the serving keys are replaced: new workers start with new
+keys, old ones finish what they have.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Literal, NoReturn
 from gateway.process import die_with_parent
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
-WATCHED = STOPPING | {signal.SIGCHLD}
+ROTATE = signal.SIGUSR1
+"""From the keeper: this epoch's keys have sealed so much that they have to be replaced before their time."""
+WATCHED = STOPPING | {signal.SIGCHLD, ROTATE}
 QUICK_SECONDS = 2.0
 """A child that lived no longer than this died at once: its successor waits, twice as long each time."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
@@ -118,6 +120,8 @@ class Supervisor:
             if received is not None and received.si_signo in STOPPING:
                 self._stop()
                 return 0
+            if received is not None and received.si_signo == ROTATE:
+                self._epoch_ends = self._clock()
             self._reap()
             if self._keeper is None and self._quick["keeper"] >= KEEPER_TRIES:
                 self._tell("gave_up", "keeper", 0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from enclave.quotes import QuoteQueue
@@ -19,16 +20,23 @@ LEDGER_FILE = "ledger.db"
 
 
 def open_keeper(
-    directory: Path, ledger_key: Secret, tee: Tee, config: Config, *, clock: Clock = machine_clock
+    directory: Path,
+    ledger_key: Secret,
+    tee: Tee,
+    config: Config,
+    *,
+    crowded: Callable[[], None],
+    clock: Clock = machine_clock,
 ) -> Keeper:
     """Open the books in `directory` and put a keeper before them; inside a running loop, after any fork.
 
-    Raises LedgerRefused. `LocalKeeper(open_keeper(...))` is the one-process form.
+    `crowded` is called when new serving keys are due (gateway.keeper.replay). Raises LedgerRefused.
+    `LocalKeeper(open_keeper(...))` is the one-process form.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = SqlcipherLedger(directory / LEDGER_FILE, ledger_key.reveal())
     quotes = QuoteQueue(tee, interval_seconds=config.platform.report_interval_seconds)
-    return Keeper(ledger, models=config.models.keys(), quotes=quotes, clock=clock)
+    return Keeper(ledger, models=config.models.keys(), quotes=quotes, clock=clock, crowded=crowded)
 
 
 async def run_keeper(
@@ -38,6 +46,7 @@ async def run_keeper(
     ledger_key: Secret,
     tee: Tee,
     config: Config,
+    crowded: Callable[[], None],
     clock: Clock = machine_clock,
 ) -> None:
     """Serve on a listening Unix socket (`bind_keeper_socket`) until cancelled; then settle what is queued.
@@ -46,6 +55,6 @@ async def run_keeper(
     whole gateway stops, as money is never guessed at.
     """
     async with contextlib.AsyncExitStack() as stack:
-        keeper = open_keeper(directory, ledger_key, tee, config, clock=clock)
+        keeper = open_keeper(directory, ledger_key, tee, config, crowded=crowded, clock=clock)
         stack.push_async_callback(keeper.close)
         await KeeperServer(keeper).serve(listener)

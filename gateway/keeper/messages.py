@@ -7,7 +7,7 @@ BLAKE2b.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -180,9 +180,10 @@ class Quoted(Message, frozen=True):
 
 
 class Remembered(Message, frozen=True):
-    """`fresh` is False for a replay, and when the memory for this key is full (rotate the key)."""
+    """`seen` is `never` once for each digest, `before` for a replay, `full` when nothing more can be
+    remembered under this key: it has seen its million, or outlived its time."""
 
-    fresh: bool
+    seen: Literal["never", "before", "full"]
 
 
 class Done(Message, frozen=True):

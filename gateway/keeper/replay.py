@@ -1,16 +1,23 @@
 """Memory for replays of sealed requests: digests seen under each key id, as long as that key may live.
 
 Fails closed: when a key's memory is full, when its time is over, or when too many keys came after it, nothing
-is fresh under it any more, and only a rotation helps. It need not survive the keeper: every serving key dies
-with it.
+is fresh under it any more. Before that happens it calls for new keys, once per key. It need not survive the
+keeper: every key that sealed requests were opened with dies with it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
 
 from msgspec import Struct
 
 LIFE = 26 * 3600 * 1_000_000_000
 """Nanoseconds from a key's first use: above `not_after` (25 h) and the ten minutes of grace (DESIGN 3.5)."""
+CROWDED_AT = 0.8
+"""Share of a key's memory at which new keys are called for; the rest is for clients that hold the old one."""
+
+Seen = Literal["never", "before", "full"]
 
 
 class _Seen(Struct):
@@ -21,27 +28,40 @@ class _Seen(Struct):
 class ReplayMemory:
     """Remembers at most `per_key` digests for each of at most `keys` live key ids."""
 
-    def __init__(self, *, per_key: int = 1_000_000, keys: int = 8, life: int = LIFE) -> None:
+    def __init__(
+        self,
+        crowded: Callable[[], None],
+        *,
+        per_key: int = 1_000_000,
+        keys: int = 8,
+        life: int = LIFE,
+    ) -> None:
+        """`crowded` is called when a key has used up most of its memory."""
+        self._crowded = crowded
         self._per_key = per_key
         self._keys = keys
         self._life = life
         self._live: dict[bytes, _Seen] = {}
         self._retired: set[bytes] = set()
 
-    def remember(self, key_id: bytes, digest: bytes, now: int) -> bool:
-        """True exactly once per digest and key, while the key lives and there is room. `now` in steady ns."""
+    def remember(self, key_id: bytes, digest: bytes, now: int) -> Seen:
+        """`never` exactly once per digest and key, while it lives and there is room. `now` in steady ns."""
         self._retire(now)
         seen = self._live.get(key_id)
         if seen is None:
             if key_id in self._retired:
-                return False
+                return "full"
             seen = self._live[key_id] = _Seen(now, set())
             if len(self._live) > self._keys:
                 self._end(next(iter(self._live)))
-        if digest in seen.digests or len(seen.digests) >= self._per_key:
-            return False
+        if digest in seen.digests:
+            return "before"
+        if len(seen.digests) >= self._per_key:
+            return "full"
         seen.digests.add(digest)
-        return True
+        if len(seen.digests) == max(1, int(self._per_key * CROWDED_AT)):
+            self._crowded()
+        return "never"
 
     def held(self) -> int:
         """How many digests are in memory."""

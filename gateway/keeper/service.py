@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from enclave.errors import EnclaveError
 from gateway.keeper import messages as m
 from gateway.keeper.clock import Clock
 from gateway.keeper.commit import Committer
+from gateway.keeper.replay import ReplayMemory
 from gateway.keeper.state import KeeperState, Owner, Pending
 from gateway.ledger import Ledger, Outcome
 
@@ -51,10 +52,16 @@ class Keeper:
         models: Collection[str],
         quotes: Quotes,
         clock: Clock,
+        crowded: Callable[[], None],
         cache_entries: int = 10_000,
     ) -> None:
+        """`crowded` is called when a sealing key has been used so often that new keys are due."""
         self.state = KeeperState(
-            ledger, models=models, first_hold=1 + secrets.randbits(61), cache_entries=cache_entries
+            ledger,
+            models=models,
+            replays=ReplayMemory(crowded),
+            first_hold=1 + secrets.randbits(61),
+            cache_entries=cache_entries,
         )
         self._ledger = ledger
         self._clock = clock

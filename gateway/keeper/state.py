@@ -59,7 +59,13 @@ class KeeperState:
     """Holds, rates and the cache over one ledger. `models` are the catalogue's ids; no other is booked."""
 
     def __init__(
-        self, ledger: Ledger, *, models: Collection[str], first_hold: int = 1, cache_entries: int = 10_000
+        self,
+        ledger: Ledger,
+        *,
+        models: Collection[str],
+        replays: ReplayMemory,
+        first_hold: int = 1,
+        cache_entries: int = 10_000,
     ) -> None:
         self._ledger = ledger
         self._models = frozenset(models)
@@ -70,7 +76,7 @@ class KeeperState:
         self._sweep_at = cache_entries
         self._cache_entries = cache_entries
         self._next_hold = first_hold
-        self._replays = ReplayMemory()
+        self._replays = replays
 
     @property
     def holds(self) -> int:
@@ -91,7 +97,8 @@ class KeeperState:
             case m.AskUsage():
                 return self._usage(question, now)
             case m.Remember():
-                return m.Remembered(self._replays.remember(question.key_id, question.digest, now.steady))
+                seen = self._replays.remember(question.key_id, question.digest, now.steady)
+                return m.Remembered(seen)
             case m.CreateAccount():
                 return Pending(
                     OpenAccount(

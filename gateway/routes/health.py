@@ -9,10 +9,10 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from attestation.bind import check_binding, check_connection
+from attestation.check import Outcome
 from attestation.document import parse_document
 from attestation.errors import AttestationError
 from attestation.manifest import parse_manifest
-from attestation.check import Outcome
 from attestation.pinned_tls import spki_sha256
 from attestation.snp.abi import parse_report
 from attestation.snp.roots import AMD_ROOTS

@@ -156,7 +156,9 @@ def test_another_key_is_told_apart_from_tampering() -> None:
 def test_an_older_key_still_opens_what_was_sealed_to_it() -> None:
     sealer, [first, second] = sealed_request(b"a", b"b")
     opener = RequestOpener(OTHER, sealer.encapsulated_key, older_keys=[PRIVATE])
+    assert opener.opened_by is None
     assert opener.feed(first + second) == b"ab"
+    assert opener.opened_by == 1
     responder = opener.response_sealer()
     assert sealer.response_opener(responder.nonce_hex).feed(responder.seal(b"c")) == b"c"
 

@@ -65,7 +65,9 @@ def stocked(
 
 
 def keeper(ledger: Ledger, *, clock: HandClock | None = None, models: tuple[str, ...] = MODELS) -> Keeper:
-    return Keeper(ledger, models=models, quotes=FakeQuotes(), clock=clock or HandClock())
+    return Keeper(
+        ledger, models=models, quotes=FakeQuotes(), clock=clock or HandClock(), crowded=lambda: None
+    )
 
 
 def admit(*, seed: int = 1, low: int = 1, high: int = 100, model: str = "small") -> m.Admit:

@@ -41,7 +41,11 @@ def main() -> None:
     directory = Path(sys.argv[1])
     key = Secret(sys.stdin.buffer.read(32))
     listener = bind_keeper_socket(directory / "run")
-    asyncio.run(run_keeper(listener, directory=directory, ledger_key=key, tee=NoDevice(), config=config()))
+    asyncio.run(
+        run_keeper(
+            listener, directory=directory, ledger_key=key, tee=NoDevice(), config=config(), crowded=print
+        )
+    )
 
 
 if __name__ == "__main__":

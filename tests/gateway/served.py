@@ -172,7 +172,9 @@ class ServedGateway:
     async def _serve(self) -> None:
         keyring = self.enclave.keyring
         self.keeper = LocalKeeper(
-            open_keeper(self._directory, keyring.ledger_key, self.enclave.tee, self.config)
+            open_keeper(
+                self._directory, keyring.ledger_key, self.enclave.tee, self.config, crowded=lambda: None
+            )
         )
         upstreams = make_upstreams(self.config, {"fake": CREDENTIAL})
         context = self.context = AppContext(

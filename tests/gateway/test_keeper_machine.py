@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.keeper import messages as m
+from gateway.keeper.replay import ReplayMemory
 from gateway.keeper.state import KeeperState, Pending
 from gateway.ledger.sqlcipher import SqlcipherLedger
 from tests.gateway.keeper_kit import DAY, MODELS, HandClock, digest
@@ -43,7 +44,13 @@ class Books(RuleBasedStateMachine):
 
     def open(self):
         self.ledger = SqlcipherLedger(self.path, KEY)
-        self.state = KeeperState(self.ledger, models=MODELS, first_hold=self.next_hold, cache_entries=1)
+        self.state = KeeperState(
+            self.ledger,
+            models=MODELS,
+            replays=ReplayMemory(print),
+            first_hold=self.next_hold,
+            cache_entries=1,
+        )
 
     def teardown(self):
         self.ledger.close()

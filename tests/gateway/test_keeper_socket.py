@@ -86,7 +86,7 @@ async def test_local_and_remote_keepers_tell_one_story(ledger, tmp_path, local):
     quoted = await asker.ask(m.Quote(bytes(32), bytes(48)))
     assert quoted.statement == b"attestation" + bytes(80)
     fresh = [await asker.ask(m.Remember(bytes(32), b"k")) for _ in range(2)]
-    assert fresh == [m.Remembered(True), m.Remembered(False)]
+    assert fresh == [m.Remembered("never"), m.Remembered("before")]
     assert await asker.ask(m.CreateAccount("b", "B", 1, 1)) == m.Done(1)
     assert await asker.ask(m.CreateKey("b", "k", digest(2))) == m.Done(1)
     assert await asker.ask(m.RevokeKey("b", "k")) == m.Done(1)

@@ -47,7 +47,7 @@ def clock():
 
 @pytest.fixture
 def state(ledger):
-    return KeeperState(ledger, models=MODELS, first_hold=50)
+    return KeeperState(ledger, models=MODELS, replays=ReplayMemory(print), first_hold=50)
 
 
 def durable(state, ledger, decided):
@@ -134,7 +134,7 @@ def test_the_rate_limit_says_when_to_come_back_and_belongs_to_the_key(state, led
 
 
 def test_rates_that_no_longer_matter_are_forgotten_and_those_that_do_are_kept(ledger, clock):
-    state = KeeperState(ledger, models=MODELS, cache_entries=4)
+    state = KeeperState(ledger, models=MODELS, replays=ReplayMemory(print), cache_entries=4)
     stocked(ledger, per_minute=1)
     ledger.apply([AddKey("acme", f"k{seed}", digest(seed)) for seed in range(2, 40)])
     for seed in range(2, 20):
@@ -310,29 +310,43 @@ def test_the_key_cache_is_bounded_and_guesses_do_not_fill_it(ledger):
 
 
 def test_a_digest_is_fresh_once_per_key():
-    memory = ReplayMemory()
-    assert [memory.remember(b"k", b"d", 0), memory.remember(b"k", b"d", 1)] == [True, False]
-    assert memory.remember(b"other", b"d", 2)
+    memory = ReplayMemory(print)
+    assert [memory.remember(b"k", b"d", 0), memory.remember(b"k", b"d", 1)] == ["never", "before"]
+    assert memory.remember(b"other", b"d", 2) == "never"
 
 
-def test_a_full_memory_calls_everything_a_replay_and_keeps_what_it_has():
-    memory = ReplayMemory(per_key=2)
-    assert [memory.remember(b"k", bytes([i]), 0) for i in range(4)] == [True, True, False, False]
+def test_a_full_memory_takes_nothing_more_and_keeps_what_it_has():
+    memory = ReplayMemory(print, per_key=2)
+    assert [memory.remember(b"k", bytes([i]), 0) for i in (0, 1, 2, 1)] == [
+        "never",
+        "never",
+        "full",
+        "before",
+    ]
     assert memory.held() == 2
 
 
+def test_new_keys_are_called_for_once_per_key_while_there_is_still_room():
+    calls = []
+    memory = ReplayMemory(lambda: calls.append(memory.held()), per_key=10)
+    for key in (b"a", b"b"):
+        for i in range(10):
+            memory.remember(key, bytes([i]), 0)
+    assert calls == [8, 18]
+
+
 def test_an_expired_key_id_is_dropped_and_never_accepted_again():
-    memory = ReplayMemory(life=100)
-    assert memory.remember(b"k", b"d", 0)
-    assert memory.remember(b"k", b"e", 100)
-    assert not memory.remember(b"k", b"f", 101)
+    memory = ReplayMemory(print, life=100)
+    assert memory.remember(b"k", b"d", 0) == "never"
+    assert memory.remember(b"k", b"e", 100) == "never"
+    assert memory.remember(b"k", b"f", 101) == "full"
     assert memory.held() == 0
-    assert not memory.remember(b"k", b"d", 102)
+    assert memory.remember(b"k", b"d", 102) == "full"
 
 
 def test_too_many_keys_retire_the_oldest_only():
-    memory = ReplayMemory(keys=2)
-    assert all(memory.remember(key, b"d", 0) for key in (b"a", b"b", b"c"))
-    assert not memory.remember(b"a", b"new", 1)
-    assert memory.remember(b"b", b"new", 1)
+    memory = ReplayMemory(print, keys=2)
+    assert [memory.remember(key, b"d", 0) for key in (b"a", b"b", b"c")] == ["never"] * 3
+    assert memory.remember(b"a", b"new", 1) == "full"
+    assert memory.remember(b"b", b"new", 1) == "never"
     assert memory.held() == 3

@@ -30,7 +30,7 @@ ANSWERS = [
     m.Caller("a", "k", 5),
     m.Usage("a", 1, 2, 3, 4, 5, 6, (m.UsageLine("k", 1, 2, 3, 4),), ()),
     m.Quoted(b"s", 0, 1, (b"p",), b"r"),
-    m.Remembered(True),
+    m.Remembered("never"),
     m.Done(5),
     m.Refused("rate_limit", 1.5, 60),
 ]

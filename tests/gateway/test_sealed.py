@@ -105,6 +105,20 @@ def test_a_replayed_request_is_refused_and_not_forwarded(gateway: ServedGateway)
     assert gateway.usage(key)["today"]["used"] == 1
 
 
+def test_a_key_whose_memory_is_full_is_answered_like_a_stale_one_so_that_clients_verify_again(
+    gateway: ServedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gateway.keeper is not None
+    key = gateway.new_key()
+    monkeypatch.setattr(gateway.keeper._keeper.state._replays, "_per_key", 0)
+    with gateway.client(key) as client:
+        sealer = RequestSealer(key_of(client))
+        answer = post(client, sealer, sealer.seal(question()))
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["type"] == PROBLEM
+    assert gateway.usage(key)["today"]["used"] == 0
+
+
 def test_only_what_was_admitted_fills_the_memory_for_replays(gateway: ServedGateway) -> None:
     assert gateway.keeper is not None
     memory = gateway.keeper._keeper.state._replays

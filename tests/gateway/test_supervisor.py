@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from gateway.supervisor import ROTATE
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 
@@ -176,6 +178,15 @@ def test_at_the_end_of_an_epoch_new_workers_start_before_old_ones_are_told_to_st
     assert set(one.expect(("stopped", "worker"), ("stopped", "worker"))) == set(old)
     assert keeper not in new
     os.kill(keeper, 0)
+
+
+def test_the_keepers_call_for_new_keys_ends_the_epoch_before_its_time(supervised: Any) -> None:
+    one = supervised()
+    one.started()
+    one.process.send_signal(ROTATE)
+    assert one.next() == ["new keys"]
+    one.expect(("started", "worker"), ("started", "worker"))
+    assert one.next()[0] == "rotated"
 
 
 def test_a_child_whose_parent_is_gone_already_does_not_go_on() -> None:
