@@ -24,6 +24,7 @@ NO_FIRST_EVENT = Problem(
     408, "timeout_error", "request_timeout", "The model did not begin to answer in time."
 )
 SLOW_BODY = Problem(408, "timeout_error", "request_timeout", "The request body stopped arriving.")
+AGENT_NOT_FOUND = Problem(404, _INVALID, "agent_not_found", "There is no such agent.", "agentId")
 REPLAYED = Problem(409, _INVALID, "replayed", "This sealed request was received before. Seal it anew.")
 TOO_LARGE = Problem(413, _INVALID, "body_too_large", "The request body is too large.")
 WRONG_TYPE = Problem(415, _INVALID, "unsupported_media_type", "Send the body as application/json.")

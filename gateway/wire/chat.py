@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.config import Limits
-from gateway.problems import bad_request
+from gateway.errors import GatewayError
+from gateway.problems import AGENT_NOT_FOUND, bad_request
 from gateway.wire.json_guard import MemberName, guard
 
 MAX_CHOICES = 128
@@ -75,13 +76,17 @@ class ChatRequest(Struct, frozen=True):
 
 
 def parse_chat(body: bytes, limits: Limits) -> ChatRequest:
-    """Decode and check a body. Raises GatewayError (400) that names the field, never its value."""
+    """Decode and check a body. Raises GatewayError that names the field, never its value."""
     guard(body, nesting=limits.nesting)
     fields = _decode_object(body)
     _require_exact(fields, _EXACT)
     for name in RETAINING & fields.keys():
         if bytes(fields[name]) not in _FALSY:
             raise bad_request("This gateway retains nothing, so this parameter cannot be used.", name)
+    if bytes(fields.get("agentId", _NULL)) != b"null":
+        raise GatewayError(
+            AGENT_NOT_FOUND
+        )  # none can exist yet; an answer without the agent is another answer
     stream = _scalar(fields, "stream", bool) or False
     include_usage = _include_usage(fields)
     return ChatRequest(

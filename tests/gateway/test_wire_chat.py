@@ -70,9 +70,14 @@ def test_upstream_is_told_to_stream_to_report_usage_and_to_store_nothing() -> No
     assert sent["stream_options"] == {"include_usage": True, "other": 1}
 
 
-@pytest.mark.parametrize("name", sorted(OURS | IDENTIFYING))
+@pytest.mark.parametrize("name", sorted((OURS | IDENTIFYING) - {"agentId"}))
 def test_members_that_identify_or_are_ours_never_reach_the_provider(name: str) -> None:
     assert name not in upstream(encode(**{name: SECRET}))
+
+
+def test_an_agent_that_cannot_exist_is_not_found_rather_than_left_out() -> None:
+    assert refusal(encode(agentId=SECRET)) == (404, "agentId")
+    assert "agentId" not in upstream(encode(agentId=None))
 
 
 def test_a_member_that_needs_retention_is_refused_by_name() -> None:

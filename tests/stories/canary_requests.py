@@ -168,7 +168,7 @@ class Shots:
         yield Shot("deep", b'{"model": "m", "messages": ' + deep + b"}", (400,))
         yield Shot("unknown model", self.body(model=self.text()), (400,))
         yield Shot("background", self.body(background=self.text()), (400,))
-        yield Shot("agent", self.body(agentId=self.text()), (200, 404))
+        yield Shot("agent", self.body(agentId=self.text()), (404,))
         for name in ("messages", "stream", "max_tokens", "n", "stream_options", "model"):
             yield Shot(f"wrong {name}", self.body(**{name: [{"role": 1, "x": self.text()}]}), (400,))
         yield Shot(
