@@ -84,9 +84,7 @@ def parse_chat(body: bytes, limits: Limits) -> ChatRequest:
         if bytes(fields[name]) not in _FALSY:
             raise bad_request("This gateway retains nothing, so this parameter cannot be used.", name)
     if bytes(fields.get("agentId", _NULL)) != b"null":
-        raise GatewayError(
-            AGENT_NOT_FOUND
-        )  # none can exist yet; an answer without the agent is another answer
+        raise GatewayError(AGENT_NOT_FOUND)  # none exists yet, and leaving it out would answer something else
     stream = _scalar(fields, "stream", bool) or False
     include_usage = _include_usage(fields)
     return ChatRequest(
