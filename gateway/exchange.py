@@ -127,12 +127,20 @@ class Exchange:
             extension["call"]()
 
     async def _out(self, message: Message) -> None:
+        if not self._may_wait():
+            await self._send(message)  # returns at once: a time limit would cost more than sending
+            return
         try:
             async with asyncio.timeout(self.context.config.limits.write_stall_seconds):
                 await self._send(message)
         except TimeoutError as error:
             self.abort()
             raise ClientLeft from error
+
+    def _may_wait(self) -> bool:
+        """False where the server says that what the client left unread does not fill its buffers."""
+        flow = self.scope.get("extensions", {}).get("casemate.flow")
+        return flow is None or flow["control"].write_paused
 
 
 class Presence:

@@ -90,7 +90,10 @@ class CasemateHttpProtocol(HttpToolsProtocol):
         self._counted = 0
         if self._deadline is None:
             self._arm(self.header_seconds)
-        self.scope["extensions"] = {"casemate.abort": {"call": self.transport.abort}}
+        self.scope["extensions"] = {
+            "casemate.abort": {"call": self.transport.abort},
+            "casemate.flow": {"control": self.flow},
+        }
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
