@@ -19,7 +19,7 @@ from gateway.wire.usage import Chunk, Meter, usage_object
 
 MAX_BYTES = 32_000_000
 _KEPT = ("id", "created", "model", "system_fingerprint", "service_tier", "citations")
-_FIXED = frozenset({"index", "type", "role", "id", "name"})
+_FIXED = frozenset({"index", "type", "role", "id", "name", "finish_reason"})
 _ANY = msgspec.json.Decoder(dict[str, Any])
 _MISSHAPEN = (
     msgspec.DecodeError,
@@ -31,6 +31,22 @@ _MISSHAPEN = (
 )
 MAX_ITEMS = 1_024
 """Items with an index in one list, such as tool calls; nobody makes more in one answer."""
+
+
+class _Text:
+    """A text that grows: joined once, at the end, since `known + value` copies all of it for each delta."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, _Text):
+        return "".join(value.parts)
+    raise TypeError
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_joined)
 
 
 class Assembly:
@@ -80,7 +96,7 @@ class Assembly:
                 "choices": [_choice(self._choices[index]) for index in sorted(self._choices)],
                 "usage": self._usage or usage_object(self._meter.usage()),
             }
-            self._answer = msgspec.json.encode(answer)
+            self._answer = _ENCODER.encode(answer)
         except _MISSHAPEN as error:
             raise ProviderFault from error
         return b""
@@ -117,13 +133,10 @@ def merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
         known = whole.get(name)
         if value is None:
             whole.setdefault(name, None)
-        elif (
-            isinstance(known, str)
-            and isinstance(value, str)
-            and name not in _FIXED
-            and name != "finish_reason"
-        ):
-            whole[name] = known + value
+        elif isinstance(known, _Text) and isinstance(value, str):
+            known.parts.append(value)
+        elif isinstance(known, str) and isinstance(value, str) and name not in _FIXED:
+            whole[name] = _Text(known, value)
         elif isinstance(known, dict) and isinstance(value, dict):
             merge(known, value)
         elif isinstance(value, list):
