@@ -17,8 +17,8 @@ help:  ## List what can be done here
 
 setup: $(VENV)/.project  ## Make .venv with everything pinned by hash (a second time takes seconds)
 
-run: setup  ## Start gateway, verifying proxy and a local language model; Ctrl-C stops them all
-	@exec $(BIN)/casemate dev --state-dir $(STATE)
+run: setup  ## Start gateway, proxy and a local model until Ctrl-C (ARGS="--port 0 --proxy-port 0": any free ports)
+	@exec $(BIN)/casemate dev --state-dir $(STATE) $(ARGS)
 
 test: setup  ## Run the tests (ARGS="tests/gateway -k ledger" narrows them)
 	@$(BIN)/python -m pytest -m "not clients" $(ARGS)

@@ -175,7 +175,7 @@ def _development(settings: Settings, policy: ConfigPolicy) -> Check:
     outcome = (
         Outcome.PASS if not is_open else Outcome.INSECURE if policy.insecure_development else Outcome.FAIL
     )
-    wanted = "any" if policy.insecure_development else "absent"
+    wanted = "absent, though the policy allows it" if policy.insecure_development else "absent"
     found = "present" if is_open else "absent"
     return Check("config.insecure_development", Stage.APPRAISE, outcome, wanted, found, _CONFIG)
 

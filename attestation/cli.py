@@ -27,10 +27,17 @@ from attestation.verify import verify as decide
 
 GROUP = "casemate.commands"
 REFUSED, UNDECIDED = 1, 2
+_URL_HINT = "an endpoint is named with https://"
+_HELP = """Verify what runs behind an endpoint before anything is sent to it.
+
+Exit codes of verify: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), 3 accepted as
+insecure development only.
+"""
 
 PolicyOption = Annotated[Path | None, typer.Option("--policy", "-p", help="What you accept (TOML).")]
 CaOption = Annotated[
-    Path | None, typer.Option("--ca", help="PEM authority of the endpoint, if WebPKI does not know it.")
+    Path | None,
+    typer.Option("--ca", exists=True, dir_okay=False, help="PEM authority that must vouch for the endpoint."),
 ]
 
 
@@ -96,7 +103,7 @@ def proxy(
 
 def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
     """Assemble the command line; `entries` are further commands, each a plain function."""
-    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=_HELP)
     app.command("verify")(verify)
     app.command("inspect")(inspect)
     app.command("proxy")(proxy)
@@ -184,7 +191,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _stop(f"cannot read {printable(str(path))}: {error.strerror}", "", UNDECIDED)
+        _stop(
+            f"cannot read {printable(str(path))}: {error.strerror}",
+            _URL_HINT if ":" in str(path) else "",
+            UNDECIDED,
+        )
 
 
 def _summary(evidence: Evidence, *, insecure: bool) -> list[str]:

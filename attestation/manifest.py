@@ -45,7 +45,8 @@ class Manifest:
     """Digests and keys are raw bytes (SHA-384: 48, SPKI pins and public keys: 32, OHTTP config: 41).
 
     `service` and `release` are labels for people, never trust. `not_after` is in Unix seconds by the
-    enclave's clock; `key_epoch` counts key changes since boot. None: not built or not provisioned yet.
+    enclave's clock; `key_epoch` grows with every change of keys since boot. None: not built or not
+    provisioned yet.
     """
 
     phase: str

@@ -230,7 +230,7 @@ def run_proxy(
     """Verify the gateway at `url`, say so, and serve until interrupted.
 
     `host` must be a loopback address; port 0 takes a free one. Raises an AttestationError if the gateway is
-    refused or cannot be reached at the start, or if others could reach `host`; OSError if the port is taken.
+    refused or cannot be reached at the start, if others could reach `host`, or if the port is taken.
     """
     if host != "localhost" and not _is_loopback(host):
         raise CannotDecide(
@@ -250,7 +250,13 @@ def _is_loopback(host: str) -> bool:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise CannotDecide(
+            f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}",
+            hint="name another with --port; 0 takes any that is free",
+        ) from error
 
 
 async def _serve(transport: AsyncVerifiedTransport, url: str, listener: socket.socket) -> None:

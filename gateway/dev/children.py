@@ -86,8 +86,7 @@ class Child:
 def spawn(name: str, module: Sequence[str], logs: Path, *, hardened: bool = False) -> Child:
     """Start `python -m module…`; `hardened` gives it the enclave's environment (allocator included).
 
-    Modules of ours tie themselves to their parent; for others `tie` runs in the child before its program
-    does.
+    It gets no tie to this process: each module ties itself to the parent whose PID it is given.
     """
     command = clean_command(module) if hardened else [sys.executable, "-s", "-P", "-m", *module]
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)

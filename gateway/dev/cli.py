@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gateway.dev.account import GatewayRefused
 from gateway.dev.children import ChildFailed
-from gateway.dev.session import Options, Running, Session
+from gateway.dev.session import Options, PortTaken, Running, Session
 from gateway.dev.sources import SourceError
 from gateway.dev.state import StateError
 
@@ -52,7 +52,7 @@ def dev(
         _run(options, console)
     except KeyboardInterrupt:
         console.print("stopped", highlight=False)
-    except (ChildFailed, SourceError, StateError, GatewayRefused) as error:
+    except (ChildFailed, PortTaken, SourceError, StateError, GatewayRefused) as error:
         console.print(f"\ncasemate dev: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
         raise typer.Exit(1) from None
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import select
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ from gateway.dev.state import ADMIN_KEY, API_KEY, State, read_credentials, write
 MODEL_SECONDS, RELAY_SECONDS, GATEWAY_SECONDS, PROXY_SECONDS = 60.0, 20.0, 60.0, 30.0
 STOP_SECONDS = 10.0
 STEPS = 5
+
+
+class PortTaken(Exception):  # noqa: N818 - a state
+    """Another program listens where this one should; the message names the option that avoids it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class Session:
         self._state.release()
 
     def start(self) -> Running:
-        """Bring everything up. Raises ChildFailed, SourceError, StateError, GatewayRefused."""
+        """Bring everything up. Raises ChildFailed, PortTaken, SourceError, StateError, GatewayRefused."""
+        require_free("--port", self._options.port)
+        require_free("--proxy-port", self._options.proxy_port)
         state, kept = self._state, self._state.kept()
         admin_key = kept.get(ADMIN_KEY) or secrets.token_urlsafe(32)
         state.keep_chip()
@@ -108,7 +115,6 @@ class Session:
                     self._publish(json.loads(data.splitlines()[-1]))
 
     # --- steps
-    # -------------------------------------------------------------------------------------------------
 
     def _find_sources(self) -> list[Source]:
         options, credentials = self._options, read_credentials(self._state.directory)
@@ -186,7 +192,6 @@ class Session:
         return running
 
     # --- helpers
-    # -----------------------------------------------------------------------------------------------
 
     def _spawn(self, name: str, *module: str, hardened: bool = False) -> Child:
         child = spawn(name, module, self._state.logs, hardened=hardened)
@@ -204,3 +209,12 @@ class Session:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def require_free(option: str, port: int) -> None:
+    """Find out before anything starts whether a loopback port can be had; 0 always can. Raises PortTaken."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise PortTaken(f"port {port}: {reason}; name another with {option} (0: any)") from None

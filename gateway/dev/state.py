@@ -30,13 +30,20 @@ class State:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = self._hold()
+        except StateError:
+            raise
+        except OSError as error:
+            raise StateError(
+                f"{self.directory} cannot keep state ({error.strerror}); name another --state-dir"
+            ) from None
         self.config = self.directory / CONFIG_FILE
         self.policy = self.directory / "policy.toml"
         self.ca = self.directory / "ca.pem"
         self.env = self.directory / "env"
         self.logs = self.directory / "logs"
-        self._lock = self._hold()
 
     def _hold(self) -> int:
         """The kernel lets go of the lock when this process ends, however it ends."""

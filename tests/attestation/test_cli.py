@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -276,6 +277,27 @@ def test_the_proxy_does_not_serve_a_gateway_that_it_refuses(desk: Desk, identity
     assert done.returncode == 1
     assert "evidence refused" in done.stderr
     assert casemate("proxy", "https://127.0.0.1:1", "--policy", desk.policy()).returncode == 2
+
+
+def test_the_proxy_says_what_to_do_when_its_port_is_taken(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = casemate("proxy", "https://127.0.0.1:1", "--policy", desk.policy(), "--port", port)
+    assert done.returncode == 2
+    assert "name another with --port" in done.stderr
+
+
+def test_an_address_without_its_scheme_is_told_that_one_is_needed(desk: Desk) -> None:
+    done = casemate("verify", "localhost:8443", "--policy", desk.policy())
+    assert done.returncode == 2
+    assert "https://" in done.stderr
+
+
+def test_an_authority_that_is_not_there_is_refused_before_anything_is_asked(desk: Desk) -> None:
+    done = casemate("verify", "https://127.0.0.1:1", "--policy", desk.policy(), "--ca", "missing.pem")
+    assert done.returncode == 2
+    assert "missing.pem" in done.stderr
+    assert "127.0.0.1" not in done.stderr
 
 
 def install(folder: Path, target: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gateway.cli import validate
 from gateway.config import Config, parse_config
 from gateway.dev.files import config_text, policy_text
 from gateway.dev.presets import PRESETS, public_root_pins
+from gateway.dev.session import PortTaken, require_free
 from gateway.dev.sources import SourceError, local_model, real_providers, upstream
 from gateway.dev.state import API_KEY, State, StateError, read_credentials
 
@@ -131,3 +133,19 @@ def test_keys_and_the_chip_survive_a_start(tmp_path: Path) -> None:
     assert second.kept() == {API_KEY: "zima-x"}
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
     second.release()
+
+
+def test_a_directory_that_cannot_keep_state_is_told_in_one_sentence(tmp_path: Path) -> None:
+    taken = tmp_path / "a file"
+    taken.write_text("")
+    with pytest.raises(StateError, match=r"cannot keep state .*name another --state-dir"):
+        State(taken)
+
+
+def test_a_port_that_another_program_has_is_told_with_the_option_that_avoids_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"port {port}: .*--proxy-port"):
+            require_free("--proxy-port", port)
+    require_free("--proxy-port", port)
+    require_free("--port", 0)
