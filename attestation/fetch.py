@@ -24,7 +24,7 @@ def fetch_evidence(
     """Return a document and the pin (32 bytes) of the TLS key that served it, over one TLS 1.3 connection.
 
     The pin is a fact of this one connection: compare it with the manifest once the document is verified. No
-    redirects, proxies or environment; 4 MB and 30 s at most.
+    redirects, proxies or environment; 4 MiB and 30 s at most.
 
     `url` is the gateway's https URL (its path is ignored); `ca` as in `VerifiedTransport`. Raises ValueError
     for a URL that is not https, CannotDecide if nothing usable came, MalformedEvidence for the wrong type
