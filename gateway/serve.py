@@ -1,6 +1,7 @@
 """A gateway from configuration to running processes: boot, bind, fork, in this order, on one screen.
 
-Composition happens here, in gateway.worker and in gateway.keeper.main, nowhere else. Until the first fork the process has one thread.
+Composition happens here, in gateway.worker and in gateway.keeper.main, nowhere else. Until the first fork the
+process has one thread.
 """
 
 from __future__ import annotations
