@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.markup import escape
 
 from attestation.document import Evidence, announces_insecure, parse_document
 from attestation.errors import AttestationError, CannotDecide, MalformedEvidence, PolicyInvalid
@@ -129,7 +130,9 @@ def _add(app: typer.Typer, entry: EntryPoint) -> None:
         def unavailable() -> None:
             _stop(f"{entry.name} needs {missing}", "pip install 'casemate[server]'", UNDECIDED)
 
-        app.command(entry.name, help="Not installed: needs casemate[server].")(unavailable)
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        about = escape("Not installed: needs casemate[server].")
+        app.command(entry.name, help=about, context_settings=anything)(unavailable)
 
 
 def _load_policy(path: Path | None) -> Policy:

@@ -317,7 +317,9 @@ def test_other_distributions_add_commands(tmp_path: Path) -> None:
 
 
 def test_a_command_whose_packages_are_missing_says_what_it_needs(tmp_path: Path) -> None:
-    done = casemate("extra", path=install(tmp_path, "not_installed.cli:run"))
+    path = install(tmp_path, "not_installed.cli:run")
+    assert "casemate[server]" in casemate("--help", path=path).stdout
+    done = casemate("extra", "--config", "its own", path=path)
     assert done.returncode == 2
     assert "not_installed" in done.stderr
     assert "casemate[server]" in done.stderr
