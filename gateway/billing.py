@@ -97,9 +97,12 @@ class Bill:
             await self.settle(complete=False)
 
     def _believed(self, told: TokenUsage) -> TokenUsage:
-        """No more than the request can have used: a provider's word alone takes nobody's balance."""
+        """No more than the model can take and make: a provider's word alone takes nobody's balance.
+
+        Above the client's own limit it counts all the same: some providers count reasoning apart from it.
+        """
         tokens_in = min(told.input, self._model.context_tokens)
-        tokens_out = min(told.output, self._request.choices * self.max_tokens)
+        tokens_out = min(told.output, self._request.choices * self._model.max_output_tokens)
         return TokenUsage(
             input=tokens_in,
             cached=min(told.cached, tokens_in),
