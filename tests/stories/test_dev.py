@@ -202,11 +202,22 @@ def test_refuses_a_plain_upstream(tmp_path: Path) -> None:
     assert "https" in _refusal(tmp_path, "--upstream-url", "http://localhost:1/v1")
 
 
-def test_says_so_when_its_port_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--proxy-port"])
+def test_says_so_when_a_port_is_taken_and_starts_nothing(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = _refusal(tmp_path, "--no-model", "--port", str(taken.getsockname()[1]))
-    assert "the gateway did not get ready (exit status 1)" in said
+        said = _refusal(tmp_path, "--no-model", option, str(taken.getsockname()[1]))
     assert "Address already in use" in said
+    assert f"name another with {option}" in said
+    assert "[1/5]" not in said
+
+
+def test_shows_the_end_of_the_log_of_a_process_that_did_not_get_ready(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "data").mkdir(parents=True, mode=0o700)
+    (state / "data" / "keyring").write_bytes(b"no keyring")
+    said = _refusal(tmp_path, "--no-model")
+    assert "the gateway did not get ready (exit status 1); the end of" in said
+    assert "keyring" in said
 
 
 def test_help_lists_the_options_that_are_promised() -> None:
