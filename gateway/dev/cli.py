@@ -47,7 +47,8 @@ def dev(
         state_dir=state_dir,
         model=not no_model,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs begin with SIGINT ignored
+        signal.signal(number, _interrupt)
     try:
         _run(options, console)
     except KeyboardInterrupt:

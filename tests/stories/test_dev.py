@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,8 +159,15 @@ def test_nothing_is_left_when_only_the_command_itself_was_killed(tmp_path: Path,
         assert all(has_ended(pid) for pid in others)
 
 
-def test_ctrl_c_stops_everything_and_keeps_the_keys(tmp_path: Path) -> None:
-    with casemate_dev(tmp_path / "state", "--no-model") as running:
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
+def test_ctrl_c_stops_everything_and_keeps_the_keys(tmp_path: Path, inherited: signal.Handlers) -> None:
+    """A shell's background jobs begin with SIGINT ignored; they are stopped by it all the same."""
+    with ExitStack() as stack:
+        before = signal.signal(signal.SIGINT, inherited)
+        try:
+            running = stack.enter_context(casemate_dev(tmp_path / "state", "--no-model"))
+        finally:
+            signal.signal(signal.SIGINT, before)
         key = running.env["CASEMATE_API_KEY"]
         others = running.descendants()
         assert running.interrupt() == 0
