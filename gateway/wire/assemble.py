@@ -30,7 +30,7 @@ _MISSHAPEN = (
     TypeError,
 )
 MAX_ITEMS = 1_024
-"""Items with an index in one list, such as tool calls; nobody makes more in one answer."""
+"""Items in a list that has some with an index, such as tool calls; nobody makes more in one answer."""
 
 
 class _Text:
@@ -146,7 +146,12 @@ def merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
 
 
 def _merge_items(known: list[Any], items: list[Any]) -> list[Any]:
-    """Raises TypeError for more indexed items than any answer has: each costs time for every later one."""
+    """Raises TypeError for more items beside indexed ones than any answer has: each costs time for every
+    later one.
+    """
+    if not any(map(_has_index, items)):  # such as log probabilities: thousands, in as many deltas
+        known += items
+        return known
     by_index = {item["index"]: item for item in known if _has_index(item)}
     for item in items:
         if not _has_index(item):
@@ -156,7 +161,7 @@ def _merge_items(known: list[Any], items: list[Any]) -> list[Any]:
         else:
             known.append(item)
             by_index[item["index"]] = item
-    if len(by_index) > MAX_ITEMS:
+    if len(known) > MAX_ITEMS:
         raise TypeError
     return known
 

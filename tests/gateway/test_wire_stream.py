@@ -273,6 +273,7 @@ def test_usage_that_is_null_is_none() -> None:
         {"tool_calls": {"index": 0}},
         {"tool_calls": [{"index": number} for number in range(1_025)]},
         {"tool_calls": [{"index": []}]},
+        {"tool_calls": [*([1] * 1_025), {"index": 0}]},
     ],
 )
 def test_what_cannot_be_put_together_is_found_before_the_books_are_closed(delta: Any) -> None:
@@ -302,3 +303,13 @@ def test_a_text_in_two_hundred_thousand_pieces_is_joined_in_linear_time() -> Non
         merge(whole, {"content": "four" * 4})
     assert time.process_time() - began < 5
     assert len(whole["content"].parts) == 200_000
+
+
+def test_log_probabilities_in_thousands_of_pieces_are_put_together_in_linear_time() -> None:
+    """Each piece looked at all before it again: an answer of 40,000 tokens took half a minute."""
+    whole: dict[str, Any] = {}
+    began = time.process_time()
+    for number in range(40_000):
+        merge(whole, {"logprobs": {"content": [{"token": number}]}})
+    assert time.process_time() - began < 5
+    assert [one["token"] for one in whole["logprobs"]["content"]] == list(range(40_000))
