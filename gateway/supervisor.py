@@ -154,8 +154,8 @@ class Supervisor:
         return Child(pid, role, self._clock())
 
     def _seconds_until_due(self) -> float:
-        times = [self._epoch_ends, *(child.deadline for child in self._retiring)]
-        times += self._vacancies if self._keeper else [self._keeper_due]
+        times = [child.deadline for child in self._retiring]
+        times += [self._epoch_ends, *self._vacancies] if self._keeper else [self._keeper_due]
         return min(max(min(times) - self._clock(), 0.0), LONGEST_SLEEP)
 
     # --- ending

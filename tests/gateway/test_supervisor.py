@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.supervisor import ROTATE
+from gateway.supervisor import ROTATE, Roles, Supervisor, Timing
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -194,3 +194,18 @@ def test_a_child_whose_parent_is_gone_already_does_not_go_on() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False)
     assert b"Orphaned" in done.stderr
     assert done.returncode == 1
+
+
+def test_an_epoch_that_ends_while_no_keeper_lives_is_waited_out_asleep() -> None:
+    """Nothing is due before the next keeper: the supervisor must not ask for signals without pause."""
+    roles = Roles(*[lambda: None] * 4)
+    one = Supervisor(
+        roles,
+        workers=1,
+        timing=Timing(epoch=0.0),
+        tell=lambda *told: None,
+        report=lambda error: None,
+        clock=lambda: 100.0,
+    )
+    one._keeper_due = 103.0
+    assert one._seconds_until_due() == 3.0
