@@ -130,9 +130,7 @@ class AiohttpUpstream:
             response = await self._open().post(self._url, data=data, allow_redirects=False)
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
             raise GatewayError(problems.UPSTREAM_UNTRUSTED) from error
-        except TimeoutError as error:
-            raise GatewayError(problems.UPSTREAM_ERROR) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             raise GatewayError(problems.UPSTREAM_ERROR) from error
         problem = _problem(response)
         if problem is not None:
