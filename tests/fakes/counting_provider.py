@@ -204,11 +204,10 @@ def make_control(record: Record) -> web.Application:
         return web.json_response({name: asdict(one) for name, one in record.requests.items()})
 
     async def wait(request: web.Request) -> web.Response:
-        """Answer once so many requests are `finished`, or `holding`; `more` counts from now."""
+        """Answer once so many requests are `finished`, or `holding`."""
         what, count = request.match_info["what"], int(request.query["count"])
-        goal = count + (getattr(record, what) if "more" in request.query else 0)
         async with record.changed:
-            await record.changed.wait_for(lambda: getattr(record, what) >= goal)
+            await record.changed.wait_for(lambda: getattr(record, what) >= count)
         return web.json_response(getattr(record, what))
 
     async def release(_: web.Request) -> web.Response:

@@ -66,10 +66,14 @@ class Provider:
         async with aiohttp.ClientSession() as session, session.get(self.control) as response:
             return await response.json()
 
-    async def wait(self, what: str, count: int, *, more: bool = False) -> None:
-        """Wait until so many answers are `finished`, or `holding`; with `more`, counted from now."""
-        query = f"{self.control}{what}?count={count}{'&more' if more else ''}"
-        async with asyncio.timeout(RECOVERY_SECONDS), aiohttp.ClientSession() as session, session.get(query):
+    async def finished(self) -> int:
+        """How many answers were produced to their end so far."""
+        return sum(one["finished"] for one in (await self.produced()).values())
+
+    async def wait(self, what: str, count: int, *, seconds: float = RECOVERY_SECONDS) -> None:
+        """Wait until so many answers in all are `finished`, or so many are `holding`. Raises TimeoutError."""
+        query = f"{self.control}{what}?count={count}"
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session, session.get(query):
             return
 
     async def release(self) -> None:
