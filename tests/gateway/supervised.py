@@ -13,6 +13,9 @@ from typing import Any
 
 from gateway.supervisor import Roles, Supervisor, Timing
 
+EARLY: list[int] = []
+"""SIGTERM that came before this process waited for it."""
+
 
 def say(*words: Any) -> None:
     os.write(1, (json.dumps(words) + "\n").encode())
@@ -20,7 +23,8 @@ def say(*words: Any) -> None:
 
 def wait_for_sigterm() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.sigwait({signal.SIGTERM})
+    if not EARLY:
+        signal.sigwait({signal.SIGTERM})
 
 
 def ignore_sigterm() -> None:
@@ -37,8 +41,9 @@ BEHAVIOUR = {"wait": wait_for_sigterm, "ignore": ignore_sigterm, "fail": fail}
 
 def main() -> int:
     wish = json.loads(sys.argv[1])
-    if wish.get("worker") == "ignore":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # before any fork, so that no signal comes too early
+    signal.signal(
+        signal.SIGTERM, lambda number, _: EARLY.append(number)
+    )  # before any fork: none is too early
     supervisor = Supervisor(
         Roles(
             keeper=BEHAVIOUR[wish.get("keeper", "wait")],

@@ -159,6 +159,8 @@ def test_a_second_signal_ends_the_drain_at_once(supervised: Any) -> None:
     pids = one.started()
     one.process.send_signal(signal.SIGINT)
     assert one.stop() == 0
+    last = json.loads(one._output.read().splitlines()[-1])
+    assert (last[0], last[1], last[3]) == ("stopped", "keeper", 0)
     assert all(has_ended(pid) for pid in pids)
 
 
