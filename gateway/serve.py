@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvloop
@@ -33,7 +34,7 @@ from gateway.keeper.server import bind_keeper_socket
 from gateway.ledger.schema import SCHEMA_SHA384
 from gateway.log import Fault, Log, Supervised, where
 from gateway.process import allow_descriptors
-from gateway.supervisor import ROTATE, Roles, Supervisor, Timing
+from gateway.supervisor import ROTATE, STOPPING, Roles, Supervisor, Timing
 from gateway.worker import BACKLOG, Service, http_server, run, run_worker
 
 KEYRING_FILE = "keyring"
@@ -85,7 +86,8 @@ def serve(launch: Launch) -> int:
 
 
 class Gateway:
-    """A booted enclave and its sockets, about to be served. `_enclave` changes with every epoch."""
+    """A booted enclave and its sockets, about to be served. `_enclave` changes with every epoch; `_stopping`
+    becomes true when one process that is everything was told to stop."""
 
     def __init__(
         self,
@@ -102,6 +104,7 @@ class Gateway:
         self._enclave = enclave
         self._listener = listener
         self._log = log
+        self._stopping = False
 
     def supervised(self) -> int:
         """One keeper and the configured number of workers, each in its own process."""
@@ -192,15 +195,22 @@ class Gateway:
         crowded.clear()
         async with http_server(service, self._enclave, keeper) as server:
 
-            async def end() -> bool:
+            def stop(number: int, frame: FrameType | None) -> None:
+                self._stopping = True
+                server.handle_exit(number, frame)
+
+            async def end() -> None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(crowded.wait(), self._launch.timing.epoch)
                 server.should_exit = True
-                return True
 
+            for number in STOPPING:
+                signal.signal(number, stop)  # the server passes on to it what came while it served
+            server.should_exit |= self._stopping  # told while no server was there
             ending = asyncio.create_task(end())
             await server.serve(sockets=[service.listener.dup()])  # a copy, since the server closes it
-            return not ending.cancel()
+            ending.cancel()
+            return not self._stopping
 
 
 def listen(address: str) -> socket.socket:

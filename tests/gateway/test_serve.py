@@ -3,15 +3,17 @@ throughout."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx
@@ -22,7 +24,8 @@ from attestation.policy import Policy, parse_policy
 from attestation.transport.httpx_transport import VerifiedTransport
 from gateway.dev.files import config_text, policy_text
 from gateway.dev.state import State, write
-from gateway.serve import listen
+from gateway.serve import Gateway, listen
+from gateway.supervisor import Timing
 from tests.conftest import REPOSITORY
 
 T = TypeVar("T")
@@ -116,6 +119,42 @@ def test_stops_with_status_0_and_leaves_closed_books(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0
     assert not (tmp_path / "data" / "ledger.db-wal").exists()
+
+
+async def test_a_signal_that_comes_while_an_epoch_ends_stops_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With everything in one process the server that is ending would take it, and the next one go on."""
+
+    class Ending:
+        should_exit = False
+
+        def handle_exit(self, _number: int, _frame: object) -> None:
+            self.should_exit = True
+
+        async def serve(self, sockets: list[socket.socket]) -> None:
+            while not self.should_exit:
+                await asyncio.sleep(0)
+            signal.raise_signal(signal.SIGTERM)  # as uvicorn does with those that came while it served
+            sockets[0].close()
+
+    @asynccontextmanager
+    async def server(*_: object) -> AsyncIterator[Ending]:
+        ending = Ending()
+        signal.signal(signal.SIGTERM, ending.handle_exit)
+        yield ending
+
+    monkeypatch.setattr("gateway.serve.http_server", server)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    anything: Any = SimpleNamespace(timing=Timing(epoch=0.0))
+    gateway = Gateway(anything, anything, Path(), anything, anything, anything)
+    try:
+        with listen("127.0.0.1:0") as listener:
+            service: Any = SimpleNamespace(listener=listener)
+            assert not await gateway._serve_epoch_alone(service, anything, asyncio.Event())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_says_loudly_when_freed_memory_stays_readable(tmp_path: Path) -> None:
