@@ -16,7 +16,7 @@ from enclave.secret import Secret
 from enclave.tls import TlsIdentity, new_tls_identity
 
 EPOCH = timedelta(hours=24)
-"""How long keys are handed out before the next ones replace them."""
+"""How long keys are handed out, at most, before the next ones replace them."""
 
 MANIFEST_LIFE = timedelta(hours=25)
 """How long a manifest may be relied on: an epoch, and an hour for clients to notice the next."""

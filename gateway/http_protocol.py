@@ -2,8 +2,8 @@
 log.
 
 Adds, and changes nothing else: a time limit until headers are complete (also on a new connection that
-stays silent), a cap on header bytes, a time limit on a body that nobody reads any more, and refusals in
-OpenAI form.
+stays silent), a cap on header bytes, a time limit on a body that nobody reads any more, refusals in OpenAI
+form, and for handlers two extensions: to cut the connection, and to see whether a write would have to wait.
 """
 
 from __future__ import annotations
