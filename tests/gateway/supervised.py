@@ -41,9 +41,8 @@ BEHAVIOUR = {"wait": wait_for_sigterm, "ignore": ignore_sigterm, "fail": fail}
 
 def main() -> int:
     wish = json.loads(sys.argv[1])
-    signal.signal(
-        signal.SIGTERM, lambda number, _: EARLY.append(number)
-    )  # before any fork: none is too early
+    # Before any fork, so that no signal comes too early.
+    signal.signal(signal.SIGTERM, lambda number, _: EARLY.append(number))
     supervisor = Supervisor(
         Roles(
             keeper=BEHAVIOUR[wish.get("keeper", "wait")],
