@@ -273,7 +273,7 @@ def test_usage_that_is_null_is_none() -> None:
         {"tool_calls": {"index": 0}},
         {"tool_calls": [{"index": number} for number in range(1_025)]},
         {"tool_calls": [{"index": []}]},
-        {"tool_calls": [*([1] * 1_025), {"index": 0}]},
+        {"parts": [*([1] * 1_025), {"index": 0}]},
     ],
 )
 def test_what_cannot_be_put_together_is_found_before_the_books_are_closed(delta: Any) -> None:
