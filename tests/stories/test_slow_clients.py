@@ -19,7 +19,7 @@ from tests.stories.wire import CANARY, CHAT_LINE, chat_body, chat_head, require_
 LIMITS = Limits()  # `casemate dev` sets no others
 MARGIN_SECONDS = 6.0
 SILENT = 200
-SERVED_SECONDS = 2.0
+SERVED_SECONDS = 5.0
 
 Sending = Callable[[Story], AsyncIterator[bytes]]
 
