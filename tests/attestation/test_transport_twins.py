@@ -1,4 +1,4 @@
-"""The bindings for httpx and httpx2 are one text under two names: a type cannot take a module as parameter."""
+"""The bindings for httpx and httpx2 are one text under two names: no type takes a module as its parameter."""
 
 from __future__ import annotations
 
