@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
+from enclave.keys import EPOCH
 from gateway.process import die_with_parent
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -64,7 +65,7 @@ class Timing:
 
     drain: float = 30.0
     retire: float = 610.0
-    epoch: float = 86_400.0
+    epoch: float = EPOCH.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,7 @@ class Supervisor:
             self._end_epoch_if_due()
             self._kill_overdue()
 
-    # --- starting
-    # ----------------------------------------------------------------------------------------------
+    # --- starting -----------------------------------------------------------------------------------------
 
     def _start_due(self) -> None:
         now = self._clock()
@@ -158,8 +158,7 @@ class Supervisor:
         times += [self._epoch_ends, *self._vacancies] if self._keeper else [self._keeper_due]
         return min(max(min(times) - self._clock(), 0.0), LONGEST_SLEEP)
 
-    # --- ending
-    # ------------------------------------------------------------------------------------------------
+    # --- ending -------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
         """Notice who has ended. The keeper first: without it, workers are not replaced but stopped."""
