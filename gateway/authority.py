@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import string
 import zlib
+from collections.abc import Iterable
 
 from nacl.encoding import RawEncoder
 from nacl.hash import blake2b
@@ -57,6 +58,17 @@ def hash_api_key(api_key: str, version: int, pepper: Secret) -> bytes:
         encoder=RawEncoder,
     )
     return bytes([version]) + digest
+
+
+def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key of the first `Authorization: Bearer`, scheme in any case (RFC 9110 section 11.1); else None.
+
+    `headers` as ASGI gives them: names in lower case.
+    """
+    header = next((value for name, value in headers if name == b"authorization"), b"")
+    scheme, _, key = header.partition(b" ")
+    key = key.strip()
+    return key.decode("latin-1") if scheme.lower() == b"bearer" and key else None
 
 
 class Authority:

@@ -40,7 +40,7 @@ class Bill:
         least = (
             most if named is not None else self._worst_case(min(LEAST_OUTPUT, self._model.max_output_tokens))
         )
-        answer = await self._exchange.ask(
+        answer = await self._exchange.context.ask(
             Admit(digests=digests, model=self._id, hold_min=least, hold_max=most)
         )
         if not isinstance(answer, Admitted):
@@ -67,7 +67,7 @@ class Bill:
         if self._admitted is None:
             raise GatewayError(problems.UNAVAILABLE)
         self.usage = self._believed(self.meter.usage()) if self.reached_provider else TokenUsage()
-        answer = await self._exchange.ask(
+        answer = await self._exchange.context.ask(
             Settle(
                 hold=self._admitted.hold,
                 cost=cost(self._model, self.usage),

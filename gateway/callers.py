@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway import problems
+from gateway.authority import bearer_key
 from gateway.errors import GatewayError
 from gateway.exchange import Exchange
 from gateway.keeper.messages import Caller, WhoIs
@@ -25,22 +26,14 @@ class Callers:
 
     async def identify(self, exchange: Exchange) -> tuple[bytes, ...]:
         """The caller's key digests. Raises GatewayError: 401, one answer for every kind of bad key."""
-        digests = exchange.context.authority.digests(bearer(exchange))
+        digests = exchange.context.authority.digests(bearer_key(exchange.scope["headers"]))
         now = asyncio.get_running_loop().time()
         if self._known.get(digests, 0.0) > now:
             return digests
-        answer = await exchange.ask(WhoIs(digests=digests))
+        answer = await exchange.context.ask(WhoIs(digests=digests))
         if not isinstance(answer, Caller):
             raise GatewayError(problems.from_refusal(getattr(answer, "code", ""), 1.0))
         if len(self._known) >= CAPACITY:
             self._known.clear()
         self._known[digests] = now + REMEMBER_SECONDS
         return digests
-
-
-def bearer(exchange: Exchange) -> str | None:
-    """The key of `Authorization: Bearer`, scheme in any case (RFC 9110 section 11.1); else None."""
-    header = exchange.header(b"authorization") or b""
-    scheme, _, key = header.partition(b" ")
-    key = key.strip()
-    return key.decode("latin-1") if scheme.lower() == b"bearer" and key else None

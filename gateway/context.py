@@ -10,8 +10,10 @@ from typing import Protocol
 from enclave.keys import ServingKeys
 from gateway.authority import Authority
 from gateway.config import Config
+from gateway.errors import GatewayError
 from gateway.keeper.messages import Answer, Question
 from gateway.log import Log
+from gateway.problems import UNAVAILABLE
 from gateway.upstream import Upstream
 
 
@@ -41,3 +43,10 @@ class AppContext:
     upstreams: Mapping[str, Upstream]
     log: Log
     clock: Callable[[], datetime]
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask the keeper. Raises GatewayError (503) when it is gone."""
+        try:
+            return await self.keeper.ask(question)
+        except ConnectionError as error:
+            raise GatewayError(UNAVAILABLE) from error

@@ -152,7 +152,7 @@ async def refuse_replay(exchange: Exchange) -> None:
     key = exchange.context.serving.hpke[exchange.opened_by]
     digest = hmac.digest(key.private.reveal(), _REPLAY_LABEL + encapsulated, "sha256")
     key_id = hashlib.sha256(key.public).digest()[:16]
-    answer = await exchange.ask(Remember(digest=digest, key_id=key_id))
+    answer = await exchange.context.ask(Remember(digest=digest, key_id=key_id))
     if not isinstance(answer, Remembered):
         raise GatewayError(problems.UNAVAILABLE)
     if answer.seen == "before":

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 from attestation.ehbp import RESPONSE_NONCE_HEADER, ResponseSealer
 from gateway.context import AppContext
-from gateway.errors import GatewayError, Problem
-from gateway.keeper.messages import Answer, Question
-from gateway.problems import UNAVAILABLE, Headers, error_body, error_headers
+from gateway.errors import Problem
+from gateway.problems import Headers, error_body, error_headers
 from gateway.wire.sse import encode_event
 
 Scope = MutableMapping[str, Any]
@@ -71,13 +70,6 @@ class Exchange:
     def header(self, name: bytes) -> bytes | None:
         """The first request header of that (lower-case) name."""
         return next((value for key, value in self.scope["headers"] if key == name), None)
-
-    async def ask(self, question: Question) -> Answer:
-        """Ask the keeper. Raises GatewayError (503) when it is gone."""
-        try:
-            return await self.context.keeper.ask(question)
-        except ConnectionError as error:
-            raise GatewayError(UNAVAILABLE) from error
 
     async def start(self, status: int, headers: Headers, *, streaming: bool = False) -> None:
         """Send status and headers."""

@@ -16,11 +16,10 @@ from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from gateway import problems
-from gateway.authority import new_api_key
+from gateway.authority import bearer_key, new_api_key
 from gateway.context import AppContext
 from gateway.errors import GatewayError, Problem
 from gateway.keeper.messages import (
-    Answer,
     CreateAccount,
     CreateKey,
     Credit,
@@ -30,7 +29,6 @@ from gateway.keeper.messages import (
     RevokeKey,
 )
 from gateway.prices import NANO
-from gateway.routes.openai import bearer_of
 
 MAX_BODY = 65_536
 MAX_USD = 1_000_000
@@ -107,7 +105,7 @@ def admin_routes(context: AppContext) -> list[HTTPRouteHandler]:
 def require_admin(context: AppContext, request: _Request) -> None:
     """Compare the bearer key's SHA-256 with the configuration's. Raises GatewayError (401)."""
     table = context.config.insecure_development
-    key = bearer_of(request.headers.get("authorization", "")) or ""
+    key = bearer_key(request.scope["headers"]) or ""
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
     if table is None or not hmac.compare_digest(digest, table.admin_key_sha256.lower()):
         raise GatewayError(problems.INVALID_KEY)
@@ -141,10 +139,7 @@ async def _read(request: _Request) -> bytes:
 
 
 async def _change(context: AppContext, question: Question) -> Done:
-    try:
-        answer: Answer = await context.keeper.ask(question)
-    except ConnectionError as error:
-        raise GatewayError(problems.UNAVAILABLE) from error
+    answer = await context.ask(question)
     if isinstance(answer, Done):
         return answer
     code = answer.code if isinstance(answer, Refused) else ""

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from gateway import problems
-from gateway.authority import Authority
+from gateway.authority import Authority, bearer_key
 from gateway.catalogue import catalogue, describe, find_model
 from gateway.context import AppContext
 from gateway.errors import GatewayError
@@ -46,21 +46,12 @@ def openai_routes(context: AppContext) -> list[HTTPRouteHandler]:
 
 def digests_of(authority: Authority, request: Request[Any, Any, Any]) -> tuple[bytes, ...]:
     """The digests of the request's bearer key."""
-    return authority.digests(bearer_of(request.headers.get("authorization", "")))
-
-
-def bearer_of(header: str) -> str | None:
-    """The key of `Bearer <key>`, the scheme in any case; None for all else."""
-    scheme, _, key = header.partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+    return authority.digests(bearer_key(request.scope["headers"]))
 
 
 async def ask(context: AppContext, question: Question) -> Answer:
     """Ask the keeper; a refusal, or its absence, becomes what a client is told. Raises GatewayError."""
-    try:
-        answer = await context.keeper.ask(question)
-    except ConnectionError as error:
-        raise GatewayError(problems.UNAVAILABLE) from error
+    answer = await context.ask(question)
     if isinstance(answer, Refused):
         raise GatewayError(problems.from_refusal(answer.code, answer.retry_after))
     return answer
