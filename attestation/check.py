@@ -7,12 +7,16 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """Outcome of one check."""
+    """Outcome of one check. `NOTED` shows something to the reader and decides nothing."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
     UNDECIDED = "undecided"
     INSECURE = "insecure"
+    NOTED = "noted"
+
+
+DECIDES_NOTHING_BAD = frozenset({Outcome.PASS, Outcome.INSECURE, Outcome.NOTED})
 
 
 class Stage(StrEnum):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 from attestation.check import Check, Outcome, Stage
 from attestation.errors import (
@@ -46,13 +49,37 @@ class Tcb:
         return all(have >= want for have, want in zip(mine, needed, strict=True))
 
 
+Fact: TypeAlias = "None | bool | int | str | Sequence[Fact] | Mapping[str, Fact]"
+Facts: TypeAlias = Mapping[str, Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class TdxCollateral:
+    """What Intel publishes about one TDX platform. Empty means: not supplied.
+
+    `tcb_info` and `qe_identity` are the exact JSON bytes as served, signature included; chains are DER, leaf
+    first; CRLs are DER. Source: Intel PCS API version 4 (docs/spec/collateral.md).
+    """
+
+    tcb_info: bytes = b""
+    tcb_info_chain: tuple[bytes, ...] = ()
+    qe_identity: bytes = b""
+    qe_identity_chain: tuple[bytes, ...] = ()
+    pck_crl: bytes = b""
+    pck_crl_chain: tuple[bytes, ...] = ()
+    root_crl: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """What the vendor publishes, supplied by the caller: DER bytes. Empty means: use what the document
-    carries."""
+    """What vendors publish, supplied by the caller; it adds to what the evidence carries.
+
+    `certificates` and `crls` are AMD's, DER, any order; `tdx`, if set, replaces the evidence's own.
+    """
 
     certificates: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
+    tdx: TdxCollateral | None = None
 
 
 _RAISES: dict[Stage, type[AttestationError]] = {
@@ -67,14 +94,19 @@ _RAISES: dict[Stage, type[AttestationError]] = {
 class Appraisal:
     """All checks and the overall verdict.
 
-    `manifest` and `config` are set only if they were bound into authentic evidence (whatever the policy
-    said). `facts` are human-readable claims (measurement, product, TCB...), for display only.
+    `manifest` is set only if it was bound into authentic evidence (whatever the policy said). `facts` is what
+    the evidence says (docs/spec/facts.md), for display only: `authentic` tells whether hardware vouches for
+    it. The last three say what was judged, when, by which rules; digests are SHA-256 of exact bytes.
     """
 
     verdict: Verdict
     checks: tuple[Check, ...]
     manifest: Manifest | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+    authentic: bool = False
+    decided_at: datetime | None = None
+    evidence_sha256: bytes | None = None
+    policy_sha256: bytes | None = None
 
     @property
     def failed(self) -> tuple[Check, ...]:
