@@ -1,8 +1,9 @@
-"""Certificates and CRLs as AMD issues them: what one certificate is, and whether another signed it.
+"""Certificates and CRLs as AMD and Intel issue them: what one certificate is, and whether another signed it.
 
-Only RSASSA-PSS with SHA-384, MGF1-SHA-384 and a salt of 48 bytes over an RSA-4096 key counts as a signature
-here (AMD 57230; every AMD authority of every product uses it). Trust in a root is by the digest of its key.
-Time is an argument. Functions that judge return what is wrong as text, or None.
+Each vendor has one way to sign, and nothing else counts as its signature. AMD: RSASSA-PSS with SHA-384,
+MGF1-SHA-384 and a salt of 48 bytes over an RSA-4096 key (AMD 57230). Intel: ECDSA with SHA-256 over P-256
+(Intel SGX PCK certificate specification). Trust in a root is by the digest of its key. Time is an argument.
+Functions that judge return what is wrong as text, or None.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from attestation.errors import MalformedEvidence
 
 MAX_DER = 64 * 1024
+MAX_CRL = 1024 * 1024  # a vendor's list grows with every revocation; a certificate does not
 _RSA_BITS = 4096
 _SALT = 48
 _AUTHORITY_CRITICAL = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
@@ -42,27 +44,28 @@ _UNREADABLE = (  # what `cryptography` raises over bytes that it does not like; 
 
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateRevocationList)
 _Signed = x509.Certificate | x509.CertificateRevocationList
+SignatureJudge = Callable[[_Signed, x509.Certificate], str | None]
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
     """Parse one DER certificate whole. Raises MalformedEvidence."""
-    return _load(der, _certificate, "certificate")
+    return _load(der, _certificate, "certificate", MAX_DER)
 
 
 def load_crl(der: bytes) -> x509.CertificateRevocationList:
     """Parse one DER certificate revocation list whole. Raises MalformedEvidence."""
-    return _load(der, _crl, "CRL")
+    return _load(der, _crl, "CRL", MAX_CRL)
 
 
-def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str) -> _Loaded:
+def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str, limit: int) -> _Loaded:
     """Bound the size, and give every complaint of the parser one type, warnings included.
 
     Every VCEK has the serial number 0, which `cryptography` warns about: only that one says nothing here.
     Warning filters belong to the whole process, hence the lock, and hence filters for this module alone:
     other threads may warn meanwhile, and must not be stopped by it.
     """
-    if len(der) > MAX_DER:
-        raise MalformedEvidence(f"a {what} of more than {MAX_DER} bytes")
+    if len(der) > limit:
+        raise MalformedEvidence(f"a {what} of more than {limit} bytes")
     try:
         with _WARNINGS, warnings.catch_warnings():
             warnings.filterwarnings("error", module=_THIS_MODULE)
@@ -82,11 +85,16 @@ def _certificate(der: bytes) -> x509.Certificate:
 
 
 def _crl(der: bytes) -> x509.CertificateRevocationList:
-    """As `_certificate`, with every entry."""
+    """As `_certificate`, but for the entries, of which a list may have thousands.
+
+    Loading has already parsed each entry's serial number and date strictly (a test damages one and sees the
+    list refused). What stays undecoded is an entry's own extensions: reasons, which change nothing, since a
+    revoked certificate is refused for whatever reason. Only an indirect list could redirect an entry to
+    another issuer, and it says so in a critical extension, for which `crl_problem` refuses it.
+    """
     loaded = x509.load_der_x509_crl(der)
     _ = (loaded.issuer, loaded.extensions, loaded.last_update_utc, loaded.next_update_utc)
     _ = (loaded.signature_algorithm_parameters, loaded.signature_hash_algorithm)
-    _ = [(entry.serial_number, entry.extensions) for entry in loaded]
     return loaded
 
 
@@ -113,12 +121,40 @@ def signature_problem(signed: _Signed, issuer: x509.Certificate) -> str | None:
         return "the issuer's key is not RSA-4096"
     if not _is_pss_sha384(signed.signature_algorithm_parameters, signed.signature_hash_algorithm):
         return "not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48"
-    body = signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
     try:
-        key.verify(signed.signature, body, _pss(), hashes.SHA384())
+        key.verify(signed.signature, _signed_bytes(signed), _pss(), hashes.SHA384())
     except InvalidSignature:
         return "the signature does not verify"
     return None
+
+
+def ecdsa_signature_problem(signed: _Signed, issuer: x509.Certificate) -> str | None:
+    """Why `issuer`'s key did not sign this in Intel's way; None if it did."""
+    if signed.issuer != issuer.subject:
+        return "the issuer's name is another"
+    key = p256_key(issuer)
+    if key is None:
+        return "the issuer's key is not P-256"
+    if signed.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+        return "not ECDSA with SHA-256"
+    try:
+        key.verify(signed.signature, _signed_bytes(signed), ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return "the signature does not verify"
+    return None
+
+
+def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
+    """The certificate's key, if it is one on the curve P-256."""
+    key = certificate.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    return None
+
+
+def _signed_bytes(signed: _Signed) -> bytes:
+    """The part of a certificate or CRL that its signature covers."""
+    return signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
 
 
 def _pss() -> padding.PSS:
@@ -186,9 +222,14 @@ def issuer_of(certificate: x509.Certificate, pool: Iterable[x509.Certificate]) -
     return next(iter(proven + named), None)
 
 
-def crl_problem(crl: x509.CertificateRevocationList, root: x509.Certificate) -> str | None:
-    """Why this CRL is not one that `root` signed and that we understand whole."""
-    problem = signature_problem(crl, root) or authority_problem(root, authorities_below=0, crl_sign=True)
+def crl_problem(
+    crl: x509.CertificateRevocationList,
+    issuer: x509.Certificate,
+    *,
+    signed_by: SignatureJudge = signature_problem,
+) -> str | None:
+    """Why this CRL is not one that `issuer` signed, in its vendor's way, and that we understand whole."""
+    problem = signed_by(crl, issuer) or authority_problem(issuer, authorities_below=0, crl_sign=True)
     return problem or _critical_problem(crl, frozenset())
 
 
