@@ -1,0 +1,102 @@
+"""Checks on Azure's two layers (hardware, then a paravisor with its virtual TPM) and on event logs."""
+
+from __future__ import annotations
+
+ENTRIES: dict[str, tuple[str, str, str, str]] = {
+    "azure.hcl.type": (
+        "vtpm",
+        "Form of Azure's report",
+        "Azure's wrapper holds the kind of hardware report that was announced.",
+        "Whether that report is genuine; the hardware's own checks show it.",
+    ),
+    "azure.runtime_data": (
+        "vtpm",
+        "What the hardware vouches for",
+        "The hardware signed the description that names the virtual TPM's key.",
+        "The guest above: the hardware measured Microsoft's paravisor only.",
+    ),
+    "azure.runtime_data.copy": (
+        "vtpm",
+        "Copy of the description",
+        "A separate copy of that description, if one was supplied, equals the signed one.",
+        "Nothing beyond that.",
+    ),
+    "azure.ak": (
+        "vtpm",
+        "Key of the virtual TPM",
+        "There is exactly one attestation key, and it is strong enough.",
+        "How Microsoft's paravisor guards it; that software is trusted here.",
+    ),
+    "azure.vmpl": (
+        "vtpm",
+        "Privilege level of the paravisor",
+        "The hardware report was requested by the paravisor, at the highest privilege level.",
+        "Whether that paravisor is trustworthy; its measurement names it.",
+    ),
+    "azure.tdreport": (
+        "vtpm",
+        "Local and signed report agree",
+        "The local report, which carries no signature, says what the signed quote says.",
+        "Nothing beyond that.",
+    ),
+    "azure.quote.type": (
+        "vtpm",
+        "Form of the virtual TPM's quote",
+        "The quote is of the kind that reports measurements, and was made inside a TPM.",
+        "Whether it is genuine; its signature shows that.",
+    ),
+    "azure.quote.signature": (
+        "vtpm",
+        "Signature of the virtual TPM",
+        "The virtual TPM's key, for which the hardware vouches, signed exactly this quote.",
+        "That the paravisor measured honestly; that software is trusted here.",
+    ),
+    "azure.quote.pcrs": (
+        "vtpm",
+        "Measurements of the guest",
+        "The listed measurements of the guest are the ones that the virtual TPM signed.",
+        "Whether they belong to acceptable software; the policy decides that.",
+    ),
+    "azure.maa.signature": (
+        "opinion",
+        "Microsoft's second opinion",
+        "A key that the policy lists signed Microsoft's own verdict.",
+        "It is an opinion about the same evidence, not a further proof.",
+    ),
+    "azure.maa.issuer": (
+        "opinion",
+        "Author of the second opinion",
+        "The opinion comes from the attestation service that the policy names.",
+        "How that service decides.",
+    ),
+    "azure.maa.time": (
+        "opinion",
+        "Second opinion in date",
+        "The opinion was valid at the time of the decision.",
+        "Changes since it was given.",
+    ),
+    "azure.maa.agreement": (
+        "opinion",
+        "Agreement of the second opinion",
+        "What Microsoft's service states equals, claim by claim, what the evidence itself says.",
+        "Claims that this verifier has nothing to compare with.",
+    ),
+    "eventlog.parse": (
+        "software",
+        "Readable event log",
+        "The log of what was loaded while the machine started could be read completely.",
+        "Whether it is true; the following checks are about that.",
+    ),
+    "eventlog.digests": (
+        "software",
+        "Entries of the event log",
+        "Each entry whose content is in the log has the fingerprint of that content.",
+        "Entries that state only a fingerprint; their content is not in the log.",
+    ),
+    "eventlog.replay": (
+        "software",
+        "Event log against the hardware",
+        "Played back, the log gives the very measurements that the hardware signed; nothing is missing.",
+        "Whether what was loaded is acceptable.",
+    ),
+}

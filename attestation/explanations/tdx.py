@@ -1,0 +1,138 @@
+"""Checks on Intel TDX: authenticity of a quote and standing of its platform, and what policies say."""
+
+from __future__ import annotations
+
+ENTRIES: dict[str, tuple[str, str, str, str]] = {
+    "tdx.quote.tee": (
+        "hardware",
+        "Kind of evidence",
+        "The evidence speaks of a TDX virtual machine, not of another Intel technology.",
+        "Whether it is genuine.",
+    ),
+    "tdx.quote.header": (
+        "hardware",
+        "Form of Intel's quote",
+        "Version, key type and sender of the quote are ones that Intel specifies and this verifier knows.",
+        "The values inside; they are judged below.",
+    ),
+    "tdx.quote.padding": (
+        "hardware",
+        "Nothing behind the quote",
+        "Only empty bytes follow the quote, so nothing unsigned can hide there.",
+        "Nothing about the quote itself.",
+    ),
+    "tdx.quote.signature": (
+        "hardware",
+        "Signature on the quote",
+        "The attestation key signed exactly this quote; not one bit was changed since.",
+        "Whose key that is; the next checks show it.",
+    ),
+    "tdx.qe.binding": (
+        "hardware",
+        "Owner of the attestation key",
+        "Intel's quoting enclave on that machine made the attestation key.",
+        "Whether that enclave is genuine; its signature shows that.",
+    ),
+    "tdx.qe.signature": (
+        "hardware",
+        "The machine's signature",
+        "The machine's certified key vouches for the quoting enclave.",
+        "A key that was physically or by a flaw extracted from the processor signs just as well.",
+    ),
+    "tdx.qe.identity": (
+        "hardware",
+        "Identity of the quoting enclave",
+        "The quoting enclave is Intel's own, as Intel describes it.",
+        "Flaws of that enclave that Intel has not published.",
+    ),
+    "tdx.pck.root": (
+        "hardware",
+        "Intel's root key",
+        "The chain of certificates ends at Intel's own root key, compared by key and not by name.",
+        "The safety of Intel's root key itself, on which everything rests.",
+    ),
+    "tdx.pck.signatures": (
+        "hardware",
+        "Chain of certificates",
+        "Intel's root vouches, step by step, for the machine's key.",
+        "Whether one of them was withdrawn since; the revocation lists tell.",
+    ),
+    "tdx.pck.authorities": (
+        "hardware",
+        "Who may issue certificates",
+        "Only Intel's authorities issued certificates; the key of a single machine cannot make further ones.",
+        "Nothing more than that.",
+    ),
+    "tdx.pck.names": (
+        "hardware",
+        "Names in the chain",
+        "The certificates have the names that Intel gives them.",
+        "Names alone prove nothing; the root key and the signatures do.",
+    ),
+    "tdx.pck.validity": (
+        "hardware",
+        "Certificates in date",
+        "Every certificate was valid at the time of the decision.",
+        "The time itself is the verifier's: a verifier with a wrong clock decides wrongly.",
+    ),
+    "tdx.pck.extension": (
+        "hardware",
+        "Intel's statements in the certificate",
+        "The certificate says for which machine and firmware level Intel issued it.",
+        "Whether that level is good enough; Intel's list of levels tells.",
+    ),
+    "tdx.crl.root": (
+        "hardware",
+        "Revocation list of the root",
+        "Intel's list of withdrawn authorities is genuine, current, and names none of these.",
+        "Withdrawals after that list was made.",
+    ),
+    "tdx.crl.pck": (
+        "hardware",
+        "Revocation list of machines",
+        "Intel's list of withdrawn machines is genuine, current, and does not name this one.",
+        "Withdrawals after that list was made.",
+    ),
+    "tdx.tcb_info.signature": (
+        "hardware",
+        "Intel's list of firmware levels",
+        "The list against which the machine is judged was signed by Intel.",
+        "Whether it is the newest list; a policy can demand a minimum.",
+    ),
+    "tdx.tcb_info.current": (
+        "hardware",
+        "List of firmware levels in date",
+        "That list was in force at the time of the decision.",
+        "Lists that Intel published during its term.",
+    ),
+    "tdx.tcb_info.platform": (
+        "hardware",
+        "List for this type of machine",
+        "The list is the one for this type of machine.",
+        "Nothing about the single machine.",
+    ),
+    "tdx.qe_identity.signature": (
+        "hardware",
+        "Intel's description of the quoting enclave",
+        "The description against which the quoting enclave is judged was signed by Intel.",
+        "Whether it is the newest one; a policy can demand a minimum.",
+    ),
+    "tdx.qe_identity.current": (
+        "hardware",
+        "Description of the enclave in date",
+        "That description was in force at the time of the decision.",
+        "Descriptions that Intel published during its term.",
+    ),
+    "tdx.module.identity": (
+        "hardware",
+        "The TDX module",
+        "Intel's own TDX module, in a version that Intel lists, separates this guest from the host.",
+        "Flaws of the module that Intel has not published.",
+    ),
+    "tdx.tcb.level": (
+        "hardware",
+        "Standing of the machine with Intel",
+        "Intel knows the machine's firmware level and has not withdrawn it.",
+        "Whether known weaknesses remain; the policy decides which standing is good enough.",
+    ),
+}
