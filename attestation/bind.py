@@ -12,6 +12,7 @@ import hmac
 from attestation.check import Check, Outcome, Stage
 from attestation.document import Evidence
 from attestation.errors import MalformedEvidence
+from attestation.hardware import VtpmEvidence
 from attestation.manifest import Manifest, manifest_sha384
 from attestation.merkle import leaf_hash, root_from_path
 from attestation.policy import EvidencePolicy
@@ -20,12 +21,13 @@ from attestation.statement import Statement
 _SPEC = "docs/spec/statement.md"
 
 
-def check_binding(
-    evidence: Evidence, report_data: bytes, statement: Statement, manifest: Manifest
-) -> list[Check]:
-    """Compare every digest on the way from the 64 signed bytes to the configuration."""
+def check_binding(evidence: Evidence, signed: bytes, statement: Statement, manifest: Manifest) -> list[Check]:
+    """Compare every digest on the way from the signed bytes to the configuration.
+
+    `signed`: 64 bytes of report data, or the 32 bytes that a virtual TPM signed for them (ADR 0010).
+    """
     return [
-        _same("statement.report_data", report_data, _claimed_root(evidence), f"{_SPEC}#binding"),
+        _same("statement.report_data", signed, _bound(evidence), f"{_SPEC}#binding"),
         _same(
             "statement.manifest",
             statement.manifest_sha384,
@@ -83,6 +85,12 @@ def _nonce(found: bytes | None, wanted: bytes | None, rules: EvidencePolicy) -> 
         "none" if found is None else found.hex(),
         f"{_SPEC}#age",
     )
+
+
+def _bound(evidence: Evidence) -> bytes:
+    """What must have been signed: the root, or its SHA-256 where a TPM, which takes less, signs."""
+    root = _claimed_root(evidence)
+    return hashlib.sha256(root).digest() if isinstance(evidence.hardware, VtpmEvidence) and root else root
 
 
 def _claimed_root(evidence: Evidence) -> bytes:

@@ -6,38 +6,29 @@ of labels is closed: what this version does not know it cannot have checked, so 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from dataclasses import dataclass
 
 from attestation.errors import MalformedEvidence
+from attestation.hardware import Hardware
 from attestation.members import integer, require_members
 from attestation.reader import b64url_decode, b64url_encode, parse_json_object
+from attestation.records import EVIDENCE, HARDWARE_RECORDS, hardware_of, records_of
 
 MEDIA_TYPE = "application/cmw+json"
 COLLECTION_TYPE = "tag:casemate,2026:evidence/1"
 INSECURE_LABEL = "insecure-development"
 INSECURE_NOTICE = b"INSECURE DEVELOPMENT EVIDENCE: a simulated TEE signed this. It protects nothing.\n"
 MAX_BYTES = 4 * 1024 * 1024
-MAX_CERTIFICATES = 8
 
-# RFC 9999 section 3.1, indicator bits: 2 endorsements, 4 evidence.
-_ENDORSEMENT, _EVIDENCE = 2, 4
 _RECORDS: dict[str, tuple[str, int]] = {
-    "statement": ("application/json", _EVIDENCE),
-    "inclusion": ("application/json", _EVIDENCE),
-    "manifest": ("application/json", _EVIDENCE),
-    "config": ("application/toml", _EVIDENCE),
-    "snp-report": ("application/vnd.casemate.sev-snp-report", _EVIDENCE),
-    "snp-certs": ("application/pem-certificate-chain", _ENDORSEMENT),
-    INSECURE_LABEL: ("text/plain", _EVIDENCE),
-}
+    "statement": ("application/json", EVIDENCE),
+    "inclusion": ("application/json", EVIDENCE),
+    "manifest": ("application/json", EVIDENCE),
+    "config": ("application/toml", EVIDENCE),
+    INSECURE_LABEL: ("text/plain", EVIDENCE),
+} | HARDWARE_RECORDS
 _REQUIRED = ("statement", "inclusion", "manifest", "config")
-_PEM = re.compile(
-    rb"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]{1,16384})\n-----END CERTIFICATE-----\n", re.ASCII
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +42,13 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A document's parts as exact bytes; certificates are DER, the VEK first. Nothing is verified yet"""
+    """A document's parts as exact bytes. Nothing is verified yet."""
 
     statement: bytes
     inclusion: Inclusion
     manifest: bytes
     config: bytes
-    snp_report: bytes | None = None
-    snp_certs: tuple[bytes, ...] = ()
+    hardware: Hardware
 
 
 def build_document(evidence: Evidence, *, insecure: bool) -> bytes:
@@ -68,11 +58,7 @@ def build_document(evidence: Evidence, *, insecure: bool) -> bytes:
         "inclusion": _encode_inclusion(evidence.inclusion),
         "manifest": evidence.manifest,
         "config": evidence.config,
-    }
-    if evidence.snp_report is not None:
-        parts["snp-report"] = evidence.snp_report
-    if evidence.snp_certs:
-        parts["snp-certs"] = encode_pem_chain(evidence.snp_certs)
+    } | records_of(evidence.hardware)
     if insecure:
         parts[INSECURE_LABEL] = INSECURE_NOTICE
     collection: dict[str, object] = {"__cmwc_t": COLLECTION_TYPE}
@@ -90,8 +76,7 @@ def parse_document(raw: bytes) -> Evidence:
         inclusion=_parse_inclusion(records["inclusion"]),
         manifest=records["manifest"],
         config=records["config"],
-        snp_report=records.get("snp-report"),
-        snp_certs=parse_pem_chain(records["snp-certs"]) if "snp-certs" in records else (),
+        hardware=hardware_of(records),
     )
 
 
@@ -139,36 +124,3 @@ def _parse_inclusion(raw: bytes) -> Inclusion:
     if any(len(node) != 64 for node in nodes):
         raise MalformedEvidence("inclusion: every hash of the path has 64 bytes")
     return Inclusion(integer(obj, "index", "inclusion"), integer(obj, "size", "inclusion"), nodes)
-
-
-def encode_pem_chain(certificates: tuple[bytes, ...]) -> bytes:
-    """Return DER certificates as a PEM chain (RFC 7468 strict form: 64 columns, one newline after each)."""
-    return b"".join(
-        b"-----BEGIN CERTIFICATE-----\n" + _columns(der) + b"\n-----END CERTIFICATE-----\n"
-        for der in certificates
-    )
-
-
-def _columns(der: bytes) -> bytes:
-    text = base64.b64encode(der)
-    return b"\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-
-
-def parse_pem_chain(raw: bytes) -> tuple[bytes, ...]:
-    """Return the DER of up to 8 certificates. Raises MalformedEvidence if anything else stands between."""
-    found: list[bytes] = []
-    offset = 0
-    while offset < len(raw):
-        block = _PEM.match(raw, offset)
-        if block is None or len(found) == MAX_CERTIFICATES:
-            raise MalformedEvidence("document: snp-certs must be a PEM chain of at most 8 certificates")
-        found.append(_der(block.group(1)))
-        offset = block.end()
-    return tuple(found)
-
-
-def _der(body: bytes) -> bytes:
-    try:
-        return base64.b64decode(body.replace(b"\n", b""), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MalformedEvidence("document: a certificate is not base64") from error

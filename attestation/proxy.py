@@ -39,6 +39,7 @@ ATTESTATION_HEADER = b"casemate-attestation"
 _NO_RETRY = (b"x-should-retry", b"false")
 _RETRY = (b"x-should-retry", b"true")
 
+_SHOWN = ("source", "trust_class", "product", "measurement", "root_source", "config_sha384")
 _TIMEOUT = httpx2.Timeout(connect=10.0, read=600.0, write=60.0, pool=None)
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
@@ -302,7 +303,7 @@ def _announce(console: Console, appraisal: Appraisal, url: str, local: str) -> N
         )
     lines: Iterable[str] = (
         f"{url}: {appraisal.verdict.value} ({len(appraisal.checks)} checks)",
-        *(f"  {name}: {value}" for name, value in sorted(appraisal.facts.items())),
+        *(f"  {name}: {appraisal.facts[name]}" for name in _SHOWN if name in appraisal.facts),
         f"Verified connections for OpenAI programs: base_url = {local}/api/v1",
     )
     for line in lines:

@@ -6,22 +6,20 @@ ever. Each stage only runs on what the stage before it has established.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 from attestation.appraise import appraise_config, appraise_manifest, appraise_snp
+from attestation.authenticate import Authenticated, authenticate, signed_data, trust_class
 from attestation.bind import check_binding, check_connection, check_question
 from attestation.check import Check, Outcome, Stage
 from attestation.document import Evidence, parse_document
 from attestation.errors import MalformedEvidence
 from attestation.manifest import Manifest, parse_manifest
-from attestation.model import Appraisal, Collateral, Verdict
+from attestation.model import Appraisal, Collateral, Fact, Facts, Verdict
 from attestation.policy import Policy
-from attestation.snp.abi import Report, parse_report
-from attestation.snp.roots import AMD_ROOTS
-from attestation.snp.verify import SnpClaims, authenticate_report
 from attestation.statement import Statement, parse_statement
-
-_PARSED = tuple[Evidence, Report, Statement, Manifest]
 
 
 def verify(
@@ -41,51 +39,81 @@ def verify(
     it so. `now`: an aware datetime. `exporter`: the TLS exporter, for purpose `session`.
     `connection_spki_sha256`: pin of the leaf that the document's connection showed, if there was one.
     """
-    if now.tzinfo is None:
-        raise ValueError("now must carry a time zone")
+    subject = Subject(_aware(now), hashlib.sha256(evidence).digest(), policy.sha256)
     try:
-        parts, report, statement, manifest = _parse(evidence)
+        parts, statement, manifest = _parse(evidence)
+        hardware = authenticate(
+            parts.hardware, collateral, development_root=policy.insecure_development_root, now=now
+        )
     except MalformedEvidence as error:
-        return _decide([_parsed(Outcome.FAIL, str(error))])
-    checks = [_parsed(Outcome.PASS, "casemate/evidence/1, sev-snp")]
-
-    authenticity, claims = authenticate_report(
-        report,
-        parts.snp_certs + collateral.certificates,
-        collateral.crls,
-        roots=AMD_ROOTS,
-        development_root=policy.insecure_development_root,
-        now=now,
-    )
-    checks += authenticity
-    if claims is None:
-        return _decide(checks)
+        return subject.decide([_parsed(Outcome.FAIL, str(error))])
+    checks = [_parsed(Outcome.PASS, "casemate/evidence/1"), *hardware.checks]
+    facts = _facts(hardware)
+    if hardware.claims is None:
+        return subject.decide(checks, facts=facts)
 
     checks += check_question(
         statement, purpose=purpose, nonce=nonce, exporter=exporter, rules=policy.evidence
     )
-    checks += check_binding(parts, report.report_data, statement, manifest)
+    checks += check_binding(parts, signed_data(hardware.claims), statement, manifest)
     if connection_spki_sha256 is not None:
         checks.append(check_connection(manifest, connection_spki_sha256))
     if any(check.outcome is Outcome.FAIL for check in checks):
-        return _decide(checks)
+        return subject.decide(checks, facts=facts, authentic=True)
 
-    checks += appraise_snp(claims, policy.snp)
+    checks += appraise_snp(hardware.claims, policy.snp)
     checks += appraise_manifest(manifest, policy.manifest, policy.evidence, purpose=purpose, now=now)
     checks += appraise_config(parts.config, manifest.config_sha384, policy.config)
-    return _decide(checks, manifest=manifest, facts=_facts(claims, manifest))
+    facts = facts | _manifest_facts(manifest)
+    return subject.decide(checks, facts=facts, authentic=True, complete=True, manifest=manifest)
 
 
-def _parse(raw: bytes) -> _PARSED:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged, when, by which policy: the same for every way in which a judgement may end."""
+
+    now: datetime
+    evidence_sha256: bytes
+    policy_sha256: bytes
+
+    def decide(
+        self,
+        checks: list[Check],
+        *,
+        facts: Facts | None = None,
+        authentic: bool = False,
+        complete: bool = False,
+        manifest: Manifest | None = None,
+    ) -> Appraisal:
+        """The worst outcome is the verdict. What was not looked at to the end is never accepted."""
+        outcomes = {check.outcome for check in checks}
+        if Outcome.FAIL in outcomes:
+            verdict = Verdict.REFUSED
+        elif Outcome.UNDECIDED in outcomes or not complete:
+            verdict = Verdict.UNDECIDED
+        else:
+            verdict = Verdict.ACCEPTED_INSECURE if Outcome.INSECURE in outcomes else Verdict.ACCEPTED
+        return Appraisal(
+            verdict,
+            tuple(checks),
+            manifest,
+            facts or {},
+            authentic,
+            self.now,
+            self.evidence_sha256,
+            self.policy_sha256,
+        )
+
+
+def _aware(now: datetime) -> datetime:
+    if now.tzinfo is None:
+        raise ValueError("now must carry a time zone")
+    return now
+
+
+def _parse(raw: bytes) -> tuple[Evidence, Statement, Manifest]:
     parts = parse_document(raw)
-    if parts.snp_report is None:
-        raise MalformedEvidence("document: no hardware report of a kind that this verifier knows")
-    return (
-        parts,
-        parse_report(parts.snp_report),
-        parse_statement(parts.statement),
-        parse_manifest(parts.manifest),
-    )
+    return parts, parse_statement(parts.statement), parse_manifest(parts.manifest)
 
 
 def _parsed(outcome: Outcome, found: str) -> Check:
@@ -99,36 +127,22 @@ def _parsed(outcome: Outcome, found: str) -> Check:
     )
 
 
-def _decide(
-    checks: list[Check], *, manifest: Manifest | None = None, facts: dict[str, str] | None = None
-) -> Appraisal:
-    """The worst outcome is the verdict. Without a bound manifest nothing is ever accepted."""
-    outcomes = {check.outcome for check in checks}
-    if Outcome.FAIL in outcomes:
-        verdict = Verdict.REFUSED
-    elif Outcome.UNDECIDED in outcomes or manifest is None:
-        verdict = Verdict.UNDECIDED
-    else:
-        verdict = Verdict.ACCEPTED_INSECURE if Outcome.INSECURE in outcomes else Verdict.ACCEPTED
-    return Appraisal(verdict, tuple(checks), manifest, facts or {})
+def _facts(hardware: Authenticated) -> dict[str, Fact]:
+    """What the hardware's evidence says; whom it stands on only once that is established."""
+    if hardware.claims is None:
+        return dict(hardware.facts)
+    simulated = "simulated, insecure development" if hardware.claims.insecure else "hardware"
+    return {"trust_class": trust_class(hardware.claims), "source": simulated, **hardware.facts}
 
 
-def _facts(claims: SnpClaims, manifest: Manifest) -> dict[str, str]:
-    """What was established, for display; decisions were made above."""
-    report = claims.report
+def _manifest_facts(manifest: Manifest) -> dict[str, Fact]:
+    """What was bound, for display; decisions were made above."""
     return {
-        "platform": "AMD SEV-SNP (simulated, insecure development)" if claims.insecure else "AMD SEV-SNP",
-        "product": claims.product,
-        "report_version": str(report.version),
-        "measurement": report.measurement.hex(),
-        "vmpl": str(report.vmpl),
-        "chip_id": report.chip_id.hex(),
-        "signing_key": report.signing_key,
         "service (label)": manifest.service,
         "release (label)": manifest.release,
         "phase": manifest.phase,
         "root_source": manifest.root_source,
         "config_sha384": manifest.config_sha384.hex(),
-        "not_after": str(manifest.not_after),
-        "tls_spki_sha256": ", ".join(key.hex() for key in manifest.tls_spki_sha256),
+        "not_after": manifest.not_after,
+        "tls_spki_sha256": [key.hex() for key in manifest.tls_spki_sha256],
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from attestation.hardware import SnpEvidence
 from enclave.keys import ServingKeys
 from gateway.authority import Authority
 from gateway.config import Config
@@ -26,7 +27,7 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppContext:
-    """`certificates` are the TEE's (`tee.certificates()`).
+    """`endorsements` are the TEE's (`tee.endorsements()`): evidence that lacks only the report.
 
     `clock` gives aware UTC times; `upstreams` is by provider.
     """
@@ -35,7 +36,7 @@ class AppContext:
     config_bytes: bytes
     manifest: bytes
     manifest_sha384: bytes
-    certificates: tuple[bytes, ...]
+    endorsements: SnpEvidence
     insecure: bool
     serving: ServingKeys
     authority: Authority

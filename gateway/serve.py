@@ -134,7 +134,7 @@ class Gateway:
             config=self._config,
             config_bytes=self._launch.config_bytes,
             credentials=self._launch.credentials,
-            certificates=self._launch.tee.certificates(),
+            endorsements=self._launch.tee.endorsements(),
             listener=self._listener,
             keeper_address=keeper_address,
             log=self._log,

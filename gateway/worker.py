@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from attestation.hardware import SnpEvidence
 from enclave.boot import Enclave
 from gateway.app import build_app
 from gateway.authority import Authority
@@ -37,13 +38,13 @@ BACKLOG = 2_048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """What every worker of one gateway starts from. `certificates` are the TEE's, public, for the
+    """What every worker of one gateway starts from. `endorsements` are the TEE's, public, for the
     evidence."""
 
     config: Config
     config_bytes: bytes
     credentials: Mapping[str, str]
-    certificates: tuple[bytes, ...]
+    endorsements: SnpEvidence
     listener: socket.socket
     keeper_address: str
     log: Log
@@ -111,7 +112,7 @@ def make_context(service: Service, enclave: Enclave, keeper: Keeper) -> AppConte
         config_bytes=service.config_bytes,
         manifest=enclave.manifest,
         manifest_sha384=enclave.manifest_sha384,
-        certificates=service.certificates,
+        endorsements=service.endorsements,
         insecure=enclave.insecure,
         serving=enclave.serving,
         authority=Authority(enclave.keyring),

@@ -30,6 +30,7 @@ class VekExtensions:
     """AMD's part of a VCEK or VLEK: for which product, patch level and chip (or provider) it is.
 
     `hwid` is 64 bytes (8 on Turin) and absent from a VLEK; `csp_id` is there only in a VLEK.
+    `reserved_spls` are the numbers of the reserved patch levels that are present, all of them zero.
     """
 
     struct_version: int
@@ -38,6 +39,7 @@ class VekExtensions:
     tcb: Tcb
     hwid: bytes | None
     csp_id: str | None
+    reserved_spls: tuple[int, ...] = ()
 
 
 def vek_extensions(certificate: x509.Certificate) -> VekExtensions:
@@ -55,7 +57,8 @@ def parse_extension_values(values: Mapping[str, bytes]) -> VekExtensions:
     product = product_name.partition("-")[0]
     if product not in PRODUCTS:
         raise MalformedEvidence("the certificate names an unknown product")
-    if any(_integer(values[AMD_ARC + oid]) for oid in _RESERVED_SPLS if AMD_ARC + oid in values):
+    reserved = [oid for oid in _RESERVED_SPLS if AMD_ARC + oid in values]
+    if any(_integer(values[AMD_ARC + oid]) for oid in reserved):
         raise MalformedEvidence("a reserved patch level is not zero")
     return VekExtensions(
         struct_version=_integer(_required(values, ".1")),
@@ -64,6 +67,7 @@ def parse_extension_values(values: Mapping[str, bytes]) -> VekExtensions:
         tcb=_tcb(values, product),
         hwid=_hwid(values, product),
         csp_id=_ia5(values[AMD_ARC + _CSP]) if AMD_ARC + _CSP in values else None,
+        reserved_spls=tuple(int(oid[-1]) for oid in reserved),
     )
 
 

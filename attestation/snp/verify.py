@@ -12,9 +12,9 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestation.check import Check, Outcome, Stage
+from attestation.check import DECIDES_NOTHING_BAD, Check, Outcome, Stage
 from attestation.errors import CannotDecide, MalformedEvidence
-from attestation.model import Tcb
+from attestation.model import Facts, Tcb
 from attestation.snp.abi import (
     SIGNATURE_ECDSA_P384_SHA384,
     Report,
@@ -24,6 +24,7 @@ from attestation.snp.abi import (
     product_of_cpuid,
 )
 from attestation.snp.chain import VEK_NAMES, Case, build_case, signature_verifies
+from attestation.snp.facts import snp_facts
 from attestation.x509 import (
     authority_problem,
     common_name,
@@ -36,7 +37,6 @@ from attestation.x509 import (
     validity_problem,
 )
 
-_PASSING = (Outcome.PASS, Outcome.INSECURE)
 _REPORT, _CERTIFICATES = "AMD 56860 ATTESTATION_REPORT", "AMD 57230"
 
 Finding = tuple[Outcome, str]
@@ -82,18 +82,18 @@ def authenticate_report(
     roots: Mapping[str, frozenset[bytes]],
     development_root: bytes | None,
     now: datetime,
-) -> tuple[list[Check], SnpClaims | None]:
-    """Judge a report by every rule; claims only if all of them pass.
+) -> tuple[list[Check], SnpClaims | None, Facts]:
+    """Judge a report by every rule; claims only if none of them objects; facts whatever the outcome.
 
     `certificates` and `crls` are DER in any order; `roots` maps a product to SHA-256 digests of ARK keys;
     `development_root` is the digest of the one simulated ARK that a policy named; `now` is an aware time.
-    A missing certificate makes a check undecided, never passed. A missing CRL passes: whether one is required
-    is for the policy, which finds its age in the claims; a CRL of this root that is supplied is enforced.
+    A missing certificate makes a check undecided, never passed. A missing CRL is noted: whether one is
+    required is for the policy, which finds its age in the claims; a supplied CRL of this root is enforced.
     """
     case = build_case(report, certificates, crls, roots=roots, development_root=development_root, now=now)
     checks = [evaluate(rule, case) for rule in RULES]
-    authentic = all(check.outcome in _PASSING for check in checks)
-    return checks, _claims(case) if authentic else None
+    authentic = all(check.outcome in DECIDES_NOTHING_BAD for check in checks)
+    return checks, _claims(case) if authentic else None, snp_facts(case)
 
 
 def evaluate(rule: Rule, case: Case) -> Check:
@@ -198,7 +198,7 @@ def _validity(case: Case) -> Finding:
 
 def _crl(case: Case) -> Finding:
     if not case.crls:
-        return Outcome.PASS, "none supplied (the policy decides whether one is needed)"
+        return Outcome.NOTED, "none supplied (the policy decides whether one is needed)"
     ours = [crl for crl in case.crls if crl.issuer == case.root.subject]
     for crl in ours:
         problem = crl_problem(crl, case.root)

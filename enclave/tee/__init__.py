@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from attestation.hardware import SnpEvidence
 from enclave.secret import Secret
 
 
@@ -27,8 +28,9 @@ class Tee(Protocol):
     def report(self, report_data: bytes) -> bytes:
         """Return the platform's raw report or quote over 64 bytes. Blocks; raises NoTee."""
 
-    def certificates(self) -> tuple[bytes, ...]:
-        """DER certificates needed to check reports offline: VEK first, then its issuers."""
+    def endorsements(self) -> SnpEvidence:
+        """What is needed to check reports offline, public, with an empty report: certificates, VEK first,
+        then its issuers, and CRLs."""
 
     def hardware_key(self, label: str) -> Secret | None:
         """A 32-byte key bound to this chip and measurement, or None where the platform has none."""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
+from attestation.hardware import SnpEvidence
 from attestation.model import Tcb
 from attestation.snp.abi import SIGNATURE_ECDSA_P384_SHA384, encode_tcb
 from enclave.errors import NoTee
@@ -241,6 +242,18 @@ def forge_vek(
     return Vek(key, certificate.public_bytes(serialization.Encoding.DER))
 
 
+def forge_crl(ark: Issuer, *, now: datetime) -> bytes:
+    """The ARK's revocation list, DER: empty, good for as long as the certificates are."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ark.certificate.subject)
+        .last_update(now - _CLOCK_SKEW)
+        .next_update(now + _LIFETIME)
+    )
+    signed: x509.CertificateRevocationList = sign_pss(builder, ark.key)
+    return signed.public_bytes(serialization.Encoding.DER)
+
+
 def encode_report(fields: ReportFields) -> bytes:
     """The 672 bytes that get signed. Fields that a version does not have are written as zeros."""
     f = fields
@@ -284,6 +297,7 @@ class SimulatedTee:
 
     hierarchy: Hierarchy
     vek: Vek
+    crl: bytes
     chip_id: bytes
     chip_secret: Secret
 
@@ -294,7 +308,7 @@ class SimulatedTee:
         chip_id = _derive(chip_secret, b"chip id", 64)
         extensions = vek_extensions(PRODUCT, TCB, hwid=chip_id)
         vek = forge_vek(hierarchy.ask, "SEV-VCEK", f"SEV-{PRODUCT}", extensions, now=now)
-        return cls(hierarchy, vek, chip_id, Secret(chip_secret))
+        return cls(hierarchy, vek, forge_crl(hierarchy.ark, now=now), chip_id, Secret(chip_secret))
 
     @property
     def platform(self) -> str:
@@ -323,9 +337,10 @@ class SimulatedTee:
         fields = ReportFields(report_data, chip_id=self.chip_id, report_id=self.chip_id[:32])
         return sign_report(encode_report(fields), self.vek.key)
 
-    def certificates(self) -> tuple[bytes, ...]:
-        """VCEK, ASK, ARK: DER."""
-        return (self.vek.certificate, self.hierarchy.ask.der, self.hierarchy.ark.der)
+    def endorsements(self) -> SnpEvidence:
+        """VCEK, ASK, ARK and the ARK's empty revocation list."""
+        chain = (self.vek.certificate, self.hierarchy.ask.der, self.hierarchy.ark.der)
+        return SnpEvidence(b"", chain, (self.crl,))
 
     def hardware_key(self, label: str) -> Secret:
         """32 bytes bound to chip secret, measurement and label, as MSG_KEY_REQ would bind them."""

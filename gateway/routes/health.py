@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from attestation.authenticate import authenticate, is_debuggable, signed_data
 from attestation.bind import check_binding, check_connection
-from attestation.check import Outcome
+from attestation.check import DECIDES_NOTHING_BAD
 from attestation.document import parse_document
 from attestation.errors import AttestationError
+from attestation.hardware import SnpEvidence
 from attestation.manifest import parse_manifest
+from attestation.model import Collateral
 from attestation.pinned_tls import spki_sha256
-from attestation.snp.abi import parse_report
-from attestation.snp.roots import AMD_ROOTS
-from attestation.snp.verify import authenticate_report
 from attestation.statement import parse_statement
 from gateway import problems
 from gateway.context import AppContext
@@ -74,27 +75,26 @@ class Readiness:
 def failed_check(raw: bytes, context: AppContext, now: datetime) -> str | None:
     """Signature, digests, keys and debug state of our own evidence. Policies are for relying parties."""
     evidence = parse_document(raw)
-    report = parse_report(evidence.snp_report or b"")
     manifest = parse_manifest(evidence.manifest)
-    checks, claims = authenticate_report(
-        report,
-        evidence.snp_certs,
-        roots=AMD_ROOTS,
-        development_root=_own_root(context),
-        now=now,
-    )
-    checks += check_binding(evidence, report.report_data, parse_statement(evidence.statement), manifest)
+    # Without revocation lists: a stale one is for relying parties to judge, and takes no service down.
+    own = evidence.hardware
+    bare = replace(own, crls=()) if isinstance(own, SnpEvidence) else own
+    hardware = authenticate(bare, Collateral(), development_root=_own_root(context), now=now)
+    if hardware.claims is None:
+        return next(check.id for check in hardware.checks if check.outcome not in DECIDES_NOTHING_BAD)
+    signed = signed_data(hardware.claims)
+    checks = check_binding(evidence, signed, parse_statement(evidence.statement), manifest)
     checks.append(check_connection(manifest, context.serving.tls.spki_sha256))
     for check in checks:
-        if check.outcome in (Outcome.FAIL, Outcome.UNDECIDED):
+        if check.outcome not in DECIDES_NOTHING_BAD:
             return check.id
     if context.serving.hpke_public not in manifest.hpke_x25519:
         return "manifest.hpke"
-    return "snp.debug" if claims is None or report.policy.debug else None
+    return "snp.debug" if is_debuggable(hardware.claims) else None
 
 
 def _own_root(context: AppContext) -> bytes | None:
     """The simulated root, in development only: the last certificate is its own issuer."""
     if not context.insecure:
         return None
-    return spki_sha256(context.certificates[-1])
+    return spki_sha256(context.endorsements.certificates[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from litestar import Request, Response, get
@@ -69,8 +70,7 @@ async def evidence_document(context: AppContext, nonce: bytes | None) -> bytes:
         inclusion=Inclusion(quoted.index, quoted.size, quoted.path),
         manifest=context.manifest,
         config=context.config_bytes,
-        snp_report=quoted.report,
-        snp_certs=context.certificates,
+        hardware=replace(context.endorsements, report=quoted.report),
     )
     return build_document(evidence, insecure=context.insecure)
 

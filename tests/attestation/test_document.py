@@ -16,13 +16,41 @@ from attestation.document import (
     announces_insecure,
     build_document,
     parse_document,
-    parse_pem_chain,
 )
 from attestation.errors import MalformedEvidence
+from attestation.hardware import SnpEvidence, TdxEvidence, VtpmEvidence
+from attestation.model import TdxCollateral
+from attestation.pem import parse_pem
 from attestation.reader import b64url_decode, b64url_encode, parse_json_object
+from attestation.records import encode_collateral, parse_collateral
 
 EVIDENCE = Evidence(
-    b"{}", Inclusion(1, 3, (b"h" * 64, b"i" * 64)), b"{m}", b"a = 1", b"r" * 1184, (b"c" * 99, b"d")
+    b"{}",
+    Inclusion(1, 3, (b"h" * 64, b"i" * 64)),
+    b"{m}",
+    b"a = 1",
+    SnpEvidence(b"r" * 1184, (b"c" * 99, b"d"), (b"l" * 70,)),
+)
+ALL_COLLATERAL = TdxCollateral(b"t", (b"c", b"d"), b"q", (b"e",), b"p", (b"f", b"g"), b"r")
+BLOCKS = st.lists(st.binary(min_size=1, max_size=300), max_size=8).map(tuple)
+PART = st.binary(min_size=1, max_size=40)
+COLLATERAL = st.just(TdxCollateral()) | st.just(ALL_COLLATERAL)
+HARDWARE = st.one_of(
+    st.builds(SnpEvidence, PART, BLOCKS, BLOCKS),
+    st.builds(TdxEvidence, PART, COLLATERAL, st.none() | PART, st.none() | PART),
+    st.builds(
+        VtpmEvidence,
+        tee=st.just("azure-snp"),
+        hcl_report=PART,
+        certificates=BLOCKS,
+        crls=BLOCKS,
+        tpm_quote=PART,
+        tpm_signature=st.binary(max_size=40),
+        tpm_pcrs=st.binary(max_size=40),
+        maa_token=st.binary(max_size=40),
+        maa_keys=st.binary(max_size=40),
+    ),
+    st.builds(VtpmEvidence, tee=st.just("azure-tdx"), hcl_report=PART, td_quote=PART, collateral=COLLATERAL),
 )
 VALUE: dict[str, Any] = json.loads(build_document(EVIDENCE, insecure=False))
 
@@ -64,8 +92,7 @@ def test_the_collection_is_typed_and_every_record_says_what_it_is() -> None:
         ),
         manifest=st.binary(max_size=40),
         config=st.binary(max_size=40),
-        snp_report=st.none() | st.binary(max_size=1200),
-        snp_certs=st.lists(st.binary(min_size=1, max_size=300), max_size=8).map(tuple),
+        hardware=HARDWARE,
     ),
     st.booleans(),
 )
@@ -107,14 +134,48 @@ def test_a_simulated_document_carries_a_notice_that_people_can_read() -> None:
         {"inclusion": place(path=None)},
         {"inclusion": place(path=[b64url_encode(bytes(64))] * 21)},
         {"inclusion": place(more=1)},
-        {"snp_certs": record("snp-certs", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")},
-        {"snp_certs": record("snp-certs", b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n")},
+        {"snp-certs": record("snp-certs", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")},
+        {"snp-certs": record("snp-certs", b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n")},
     ],
 )
 def test_refuses_any_other_form(changes: dict[str, Any]) -> None:
     parse_document(encode())
     with pytest.raises(MalformedEvidence):
         parse_document(encode(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"snp_report": ...},
+        {"tdx_quote": ["application/vnd.casemate.tdx-quote", "AA", 4]},
+        {"hcl_report": ["application/vnd.casemate.hcl-report", "AA", 4]},
+        {"event_log": ["application/vnd.casemate.ccel", "AA", 4]},
+        {"maa_token": ["application/eat+jwt", "AA", 8]},
+        {"tpm_quote": ["application/vnd.casemate.tpm-quote+json", "AA", 4]},
+    ],
+)
+def test_refuses_no_platform_and_any_mixture_of_two(changes: dict[str, Any]) -> None:
+    with pytest.raises(MalformedEvidence):
+        parse_document(encode(**changes))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"[]",
+        b'{"tcb_info":""}',
+        encode_collateral(ALL_COLLATERAL).replace(b'"pck_crl_chain":[', b'"pck_crl_chain":["AA","AA","AA",'),
+        encode_collateral(ALL_COLLATERAL).replace(b'"root_crl":"cg"', b'"root_crl":"cg="'),
+        encode_collateral(ALL_COLLATERAL).replace(b'"tcb_info_chain":["Yw","ZA"]', b'"tcb_info_chain":"Yw"'),
+        encode_collateral(ALL_COLLATERAL).replace(b'"root_crl":"cg"', b'"root_crl":7'),
+    ],
+)
+def test_refuses_intel_collateral_in_any_other_form(lie: bytes) -> None:
+    assert parse_collateral(encode_collateral(ALL_COLLATERAL)) == ALL_COLLATERAL
+    assert lie != encode_collateral(ALL_COLLATERAL)
+    with pytest.raises(MalformedEvidence):
+        parse_collateral(lie)
 
 
 def test_refuses_a_label_that_is_there_twice() -> None:
@@ -125,10 +186,10 @@ def test_refuses_a_label_that_is_there_twice() -> None:
 
 def test_refuses_more_than_8_certificates_and_anything_between_them() -> None:
     one = b"-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n"
-    assert parse_pem_chain(one * 8) == (b"abc",) * 8
+    assert parse_pem(one * 8, "CERTIFICATE", "test") == (b"abc",) * 8
     for raw in (one * 9, one + b"\n" + one, b"# note\n" + one, one + b"-", one[:-1]):
         with pytest.raises(MalformedEvidence):
-            parse_pem_chain(raw)
+            parse_pem(raw, "CERTIFICATE", "test")
 
 
 def test_refuses_a_document_of_more_than_4_mebibytes() -> None:

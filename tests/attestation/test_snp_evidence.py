@@ -131,7 +131,7 @@ def test_mitigation_vectors_read_as_others_read_them(case: dict[str, Any], evide
 def test_the_verdict_and_its_reasons_are_those_of_others(case: dict[str, Any], evidence_dir: Path) -> None:
     expected = case["expected"]
     report, certificates = _files(evidence_dir, case)
-    checks, claims = authenticate_report(
+    checks, claims, _ = authenticate_report(
         report, certificates, roots=AMD_ROOTS, development_root=None, now=_time(case)
     )
     by_id = {check.id: check.outcome for check in checks}
@@ -181,7 +181,7 @@ def test_one_changed_bit_anywhere_in_the_signed_bytes_breaks_a_real_report(
     for offset in (0x004, 0x00A, 0x050, 0x08F, 0x090, 0x0C0, 0x180, 0x1A0, 0x1E0):
         changed = bytearray(report.raw)
         changed[offset] ^= 1
-        _, claims = authenticate_report(
+        _, claims, _ = authenticate_report(
             parse_report(bytes(changed)),
             certificates,
             roots=AMD_ROOTS,
@@ -197,7 +197,7 @@ def test_a_real_report_is_not_authentic_once_its_certificates_have_expired(
 ) -> None:
     report, certificates = _files(evidence_dir, case)
     far = datetime(2060, 1, 1, tzinfo=UTC)
-    _, claims = authenticate_report(report, certificates, roots=AMD_ROOTS, development_root=None, now=far)
+    _, claims, _ = authenticate_report(report, certificates, roots=AMD_ROOTS, development_root=None, now=far)
     assert claims is None
 
 
@@ -216,7 +216,7 @@ def test_a_real_revocation_list_is_enforced_and_must_be_current(
     crl = (evidence_dir / "roots" / "amd-crl-genoa-2024.der").read_bytes()
 
     def outcome(now: datetime) -> str:
-        checks, _ = authenticate_report(
+        checks, _, _ = authenticate_report(
             report, certificates, [crl], roots=AMD_ROOTS, development_root=None, now=now
         )
         return next(check.outcome for check in checks if check.id == "snp.crl")

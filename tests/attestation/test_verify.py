@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attestation import authenticate
 from attestation import verify as story
 from attestation.check import Outcome
 from attestation.document import Evidence, Inclusion, build_document
@@ -21,6 +23,7 @@ from attestation.errors import (
     NotAuthentic,
     PolicyRefused,
 )
+from attestation.hardware import SnpEvidence
 from attestation.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral, Verdict
@@ -66,7 +69,7 @@ def test_the_same_evidence_under_a_pinned_root_is_accepted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pins are AMD's: a forgery reaches this verdict only if a test replaces the table itself."""
-    monkeypatch.setattr(story, "AMD_ROOTS", scene.world.roots)
+    monkeypatch.setattr(authenticate, "AMD_ROOTS", scene.world.roots)
     policy = replace(parse_policy(scene.policy()), insecure_development_root=None)
     appraisal = verify(scene.document(), Collateral(), policy, nonce=NONCE, now=NOW)
     assert appraisal.verdict is Verdict.ACCEPTED
@@ -99,7 +102,7 @@ def test_the_manifest_of_an_accepted_appraisal_is_the_one_that_was_bound(scene: 
     assert appraisal.manifest.tls_spki_sha256 == (TLS_KEY,)
     assert appraisal.manifest.hpke_x25519 == (HPKE_KEY,)
     assert appraisal.facts["product"] == "Genoa"
-    assert "simulated" in appraisal.facts["platform"]
+    assert "simulated" in str(appraisal.facts["source"])
 
 
 def test_the_same_input_gives_the_same_answer(scene: Scene) -> None:
@@ -114,14 +117,16 @@ def test_a_time_without_a_zone_is_the_callers_mistake(scene: Scene) -> None:
 
 def test_checks_that_all_pass_accept_nothing_without_a_bound_manifest(scene: Scene) -> None:
     passing = [check for check in scene.appraise().checks if check.outcome is Outcome.PASS]
-    assert story._decide(passing).verdict is Verdict.UNDECIDED
+    assert story.Subject(NOW, b"", b"").decide(passing).verdict is Verdict.UNDECIDED
 
 
 # Parse
 
 
 def test_refuses_a_document_without_hardware_evidence(scene: Scene) -> None:
-    appraisal = scene.appraise(document=rebuilt(scene.evidence(), snp_report=None))
+    records = json.loads(scene.document())
+    del records["snp-report"]
+    appraisal = scene.appraise(document=json.dumps(records).encode())
     refused(appraisal, "evidence.parse")
     with pytest.raises(MalformedEvidence):
         appraisal.require()
@@ -132,9 +137,13 @@ def test_refuses_bytes_that_are_no_document(scene: Scene, raw: bytes) -> None:
     refused(scene.appraise(document=raw), "evidence.parse")
 
 
-@pytest.mark.parametrize("part", ["statement", "manifest", "snp_report"])
+@pytest.mark.parametrize("part", ["statement", "manifest"])
 def test_refuses_a_part_that_cannot_be_read(scene: Scene, part: str) -> None:
     refused(scene.appraise(document=rebuilt(scene.evidence(), **{part: b"{}"})), "evidence.parse")
+
+
+def test_refuses_a_report_that_cannot_be_read(scene: Scene) -> None:
+    refused(scene.appraise(document=rebuilt(scene.evidence(), hardware=SnpEvidence(b"{}"))), "evidence.parse")
 
 
 # Authenticate
@@ -142,17 +151,19 @@ def test_refuses_a_part_that_cannot_be_read(scene: Scene, part: str) -> None:
 
 def test_refuses_a_report_whose_signed_bytes_were_changed(scene: Scene) -> None:
     evidence = scene.evidence()
-    assert evidence.snp_report is not None
-    changed = bytearray(evidence.snp_report)
+    changed = bytearray(evidence.hardware.report)
     changed[0x90] ^= 1
-    appraisal = scene.appraise(document=rebuilt(evidence, snp_report=bytes(changed)))
+    other = replace(evidence.hardware, report=bytes(changed))
+    appraisal = scene.appraise(document=rebuilt(evidence, hardware=other))
     refused(appraisal, "snp.signature")
     with pytest.raises(NotAuthentic):
         appraisal.require()
 
 
 def test_missing_certificates_leave_it_undecided(scene: Scene) -> None:
-    appraisal = scene.appraise(document=rebuilt(scene.evidence(), snp_certs=()))
+    evidence = scene.evidence()
+    bare = replace(evidence.hardware, certificates=())
+    appraisal = scene.appraise(document=rebuilt(evidence, hardware=bare))
     assert appraisal.verdict is Verdict.UNDECIDED
     assert appraisal.manifest is None
     with pytest.raises(CannotDecide):
@@ -161,9 +172,9 @@ def test_missing_certificates_leave_it_undecided(scene: Scene) -> None:
 
 def test_certificates_may_come_as_collateral(scene: Scene) -> None:
     evidence = scene.evidence()
-    document = rebuilt(evidence, snp_certs=())
+    document = rebuilt(evidence, hardware=replace(evidence.hardware, certificates=()))
     policy = parse_policy(scene.policy())
-    appraisal = verify(document, Collateral(evidence.snp_certs), policy, nonce=NONCE, now=NOW)
+    appraisal = verify(document, Collateral(evidence.hardware.certificates), policy, nonce=NONCE, now=NOW)
     assert appraisal.verdict is Verdict.ACCEPTED_INSECURE
 
 
@@ -235,7 +246,7 @@ def test_one_report_answers_every_statement_of_its_batch(scene: Scene) -> None:
     signed = scene.sign(root)
     for index, nonce in enumerate(nonces):
         place = Inclusion(index, 7, paths[index])
-        parts = Evidence(statements[index], place, encoded, scene.config, signed.report, signed.certificates)
+        parts = Evidence(statements[index], place, encoded, scene.config, signed.evidence)
         assert outcomes(scene.appraise(document=build_document(parts, insecure=True), nonce=nonce)) == {}
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from attestation.hardware import SnpEvidence
 from enclave.secret import Secret
 
 REPORT_PREFIX = b"report over "
@@ -35,8 +36,8 @@ class RecordingTee:
                 self._inside -= 1
         return REPORT_PREFIX + report_data
 
-    def certificates(self) -> tuple[bytes, ...]:
-        return ()
+    def endorsements(self) -> SnpEvidence:
+        return SnpEvidence(b"")
 
     def hardware_key(self, label: str) -> Secret | None:
         return None if self.root is None else Secret(self.root)

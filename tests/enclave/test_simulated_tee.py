@@ -15,8 +15,8 @@ from tests.fakes.amd import NOW
 
 
 def _authenticate(tee: SimulatedTee, report: bytes, root: bytes | None) -> SnpClaims | None:
-    _, claims = authenticate_report(
-        parse_report(report), tee.certificates(), roots=AMD_ROOTS, development_root=root, now=NOW
+    _, claims, _ = authenticate_report(
+        parse_report(report), tee.endorsements().certificates, roots=AMD_ROOTS, development_root=root, now=NOW
     )
     return claims
 
@@ -43,8 +43,8 @@ def test_nobody_else_accepts_its_reports(simulated_tee: SimulatedTee) -> None:
 
 def test_every_certificate_says_that_it_is_not_amds(simulated_tee: SimulatedTee) -> None:
     assert simulated_tee.insecure is True
-    assert len(simulated_tee.certificates()) == 3
-    for der in simulated_tee.certificates():
+    assert len(simulated_tee.endorsements().certificates) == 3
+    for der in simulated_tee.endorsements().certificates:
         certificate = load_certificate(der)
         assert f"O={ORGANISATION}" in certificate.subject.rfc4514_string()
         assert f"O={ORGANISATION}" in certificate.issuer.rfc4514_string()
@@ -65,7 +65,7 @@ def test_hardware_keys_depend_on_chip_secret_and_label_and_survive_a_restart(
 ) -> None:
     restarted = SimulatedTee.forge(now=NOW, chip_secret=simulated_tee.chip_secret.reveal())
     other_chip = SimulatedTee(
-        restarted.hierarchy, restarted.vek, bytes(64), type(restarted.chip_secret)(b"x")
+        restarted.hierarchy, restarted.vek, restarted.crl, bytes(64), type(restarted.chip_secret)(b"x")
     )
     key = simulated_tee.hardware_key("keyring").reveal()
     assert len(key) == 32

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from attestation.check import Check
+from attestation.hardware import SnpEvidence
 from attestation.model import Tcb
 from attestation.snp.abi import encode_tcb, parse_report
 from attestation.snp.verify import SnpClaims, authenticate_report
@@ -43,11 +44,16 @@ class Signed:
     roots: Mapping[str, frozenset[bytes]]
     crls: tuple[bytes, ...] = ()
 
+    @property
+    def evidence(self) -> SnpEvidence:
+        """The same as a document carries it."""
+        return SnpEvidence(self.report, self.certificates, self.crls)
+
     def authenticate(
         self, *, now: datetime = NOW, development_root: bytes | None = None
     ) -> tuple[list[Check], SnpClaims | None]:
         """Run the verifier over all of it."""
-        return authenticate_report(
+        checks, claims, _ = authenticate_report(
             parse_report(self.report),
             self.certificates,
             self.crls,
@@ -55,11 +61,13 @@ class Signed:
             development_root=development_root,
             now=now,
         )
+        return checks, claims
 
     def outcomes(self, *, now: datetime = NOW) -> dict[str, str]:
-        """Outcome by check, without those that passed."""
+        """Outcome by check, without those that passed or only note something."""
         checks, _ = self.authenticate(now=now)
-        return {check.id: check.outcome.value for check in checks if check.outcome.value != "pass"}
+        quiet = ("pass", "noted")
+        return {check.id: check.outcome.value for check in checks if check.outcome.value not in quiet}
 
     def with_byte(self, offset: int, value: int = 1) -> Signed:
         """The same with one byte of the report xored: whatever it was, it is another now."""

@@ -182,7 +182,7 @@ class ServedGateway:
             config_bytes=self._config_bytes,
             manifest=self.enclave.manifest,
             manifest_sha384=self.enclave.manifest_sha384,
-            certificates=self.enclave.tee.certificates(),
+            endorsements=self.enclave.tee.endorsements(),
             insecure=True,
             serving=self.enclave.serving,
             authority=Authority(keyring),

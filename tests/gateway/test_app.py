@@ -58,7 +58,7 @@ def test_evidence_binds_the_nonce_the_manifest_and_the_configuration(
     assert statement.manifest_sha384 == hashlib.sha384(evidence.manifest).digest()
     inclusion = evidence.inclusion
     root = root_from_path(leaf_hash(evidence.statement), inclusion.index, inclusion.size, inclusion.path)
-    assert parse_report(evidence.snp_report or b"").report_data == root
+    assert parse_report(evidence.hardware.report).report_data == root
     manifest = parse_manifest(evidence.manifest)
     assert manifest.config_sha384 == hashlib.sha384(evidence.config).digest()
     assert manifest.tls_spki_sha256 == (gateway.enclave.serving.tls.spki_sha256,)
@@ -114,7 +114,7 @@ def test_evidence_for_other_keys_is_not_ready(gateway: ServedGateway, client: ht
     assert failed_check(document, hpke, now) == "manifest.hpke"
     other_root = SimulatedTee.forge(now=now, chip_secret=b"o" * 32)
     assert (
-        failed_check(document, replace(context, certificates=other_root.certificates()), now)
+        failed_check(document, replace(context, endorsements=other_root.endorsements()), now)
         == "snp.chain.root"
     )
     assert failed_check(document, context, now + timedelta(days=365 * 100)) is not None
