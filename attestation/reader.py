@@ -68,6 +68,21 @@ def parse_json_object(raw: bytes, *, max_depth: int = 8) -> dict[str, Any]:
 
     Floats are refused because no format of ours has one, and two parsers may read them differently.
     """
+    value = _parse_json(raw, max_depth)
+    if not isinstance(value, dict):
+        raise MalformedEvidence("not a JSON object")
+    return value
+
+
+def parse_json_array(raw: bytes, *, max_depth: int = 8) -> list[Any]:
+    """Parse one JSON array by the same rules."""
+    value = _parse_json(raw, max_depth)
+    if not isinstance(value, list):
+        raise MalformedEvidence("not a JSON array")
+    return value
+
+
+def _parse_json(raw: bytes, max_depth: int) -> Any:
     _refuse_depth(raw, max_depth)
     try:
         value = json.loads(
@@ -79,8 +94,6 @@ def parse_json_object(raw: bytes, *, max_depth: int = 8) -> dict[str, Any]:
         )
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise MalformedEvidence("not strict UTF-8 JSON") from error
-    if not isinstance(value, dict):
-        raise MalformedEvidence("not a JSON object")
     _refuse_surrogates(value)
     return value
 
