@@ -1,4 +1,4 @@
-"""What every suite shares: the collected evidence, read in place, and forged AMD hierarchies."""
+"""What every suite shares: the collected evidence, read in place, and forged hierarchies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from enclave.tee.dev import SimulatedTee
 from tests.fakes.amd import NOW, World
+from tests.fakes.intel import IntelWorld
+from tests.fakes.maa import MaaWorld
+from tests.fakes.tpm import TpmWorld
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -41,6 +44,24 @@ def genoa() -> World:
 def worlds(genoa: World) -> dict[str, World]:
     """A forged hierarchy of every product."""
     return {"Genoa": genoa, "Milan": World.forge("Milan"), "Turin": World.forge("Turin")}
+
+
+@pytest.fixture(scope="session")
+def intel() -> IntelWorld:
+    """A forged Intel."""
+    return IntelWorld.forge()
+
+
+@pytest.fixture(scope="session")
+def tpm() -> TpmWorld:
+    """The keys of a forged virtual TPM."""
+    return TpmWorld.forge()
+
+
+@pytest.fixture(scope="session")
+def maa() -> MaaWorld:
+    """A forged attestation service of Microsoft's."""
+    return MaaWorld.forge()
 
 
 @pytest.fixture(scope="session")
