@@ -16,7 +16,8 @@ from attestation.errors import (
     PolicyRefused,
 )
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import Policy, parse_policy
+from attestation.policy import Policy
+from attestation.policy_toml import parse_policy
 
 __all__ = [
     "Appraisal",

@@ -87,7 +87,7 @@ def appraiser(policy: Policy) -> Appraise:
     if not isinstance(policy, Policy):
         raise PolicyInvalid(
             "a verified transport needs a policy",
-            hint="read one with attestation.policy.parse_policy(); without a policy nothing is sent",
+            hint="read one with attestation.policy_toml.parse_policy(); without a policy nothing is sent",
         )
     from attestation.verify import verify
 

@@ -45,7 +45,7 @@ def policy_text(sources: Iterable[Source], *, root: str, measurement: str) -> st
         _NOTICE
         + _table("", {"format": "casemate/policy/1", "insecure_development_root": root})
         + _table("snp", {"measurements": [measurement], "products": ["Genoa"]})
-        + _table("manifest", {"root_sources": ["insecure-development"]})
+        + _table("manifest", {"root_sources": ["insecure-development"], "rollback": ["none"]})
         + _table("config", {"insecure_development": True})
         + "[config.providers]\n"
         + "".join(providers)

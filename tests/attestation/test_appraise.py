@@ -18,6 +18,7 @@ SMT = 1 << 17 | 1 << 16
 MIGRATE = 1 << 17 | 1 << 18
 END = int(NOW.timestamp())
 VLEK = 'signing_keys = ["vlek"]\n'
+CHIP = bytes(range(1, 65)).hex()
 NAMED = f"[config]\nproviders = {{ 'model.example:8443' = ['{PINS[0]}', '{PINS[1]}'] }}\n"
 
 
@@ -59,9 +60,9 @@ REFUSED: list[Case] = [
     ("snp.author_key", {"report": {"author_key_digest": b"\x01" * 48}}, ""),
     ("snp.host_data", {"report": {"host_data": b"\x01" * 32}}, ""),
     ("snp.signing_key", {}, '[snp]\nsigning_keys = ["vlek"]\n'),
-    ("snp.chip.allowed", {}, f'[snp]\nchip_ids = ["{"00" * 64}"]\n'),
-    ("snp.csp.allowed", {"vlek": True}, f"[snp]\n{VLEK}"),
-    ("snp.csp.allowed", {"vlek": True}, f'[snp]\n{VLEK}csp_ids = ["CN=another"]\n'),
+    ("platform.operator", {}, f'[operators.a]\nchip_ids = ["{"00" * 64}"]\n'),
+    ("platform.operator", {"vlek": True}, f"[snp]\n{VLEK}"),
+    ("platform.operator", {"vlek": True}, f'[snp]\n{VLEK}[operators.a]\ncsp_ids = ["CN=another"]\n'),
     ("manifest.phase", {"manifest": {"phase": "provisioning"}}, ""),
     ("manifest.service", {}, '[manifest]\nservices = ["another"]\n'),
     ("manifest.root_source", {"manifest": {"root_source": "operator"}}, ""),
@@ -118,8 +119,8 @@ ACCEPTED: list[Case] = [
     ),
     ("snp.host_data", {"report": {"host_data": b"\x01" * 32}}, f'[snp]\nhost_data = ["{"01" * 32}"]\n'),
     ("snp.signing_key", {}, '[snp]\nsigning_keys = ["vcek", "vlek"]\n'),
-    ("snp.chip.allowed", {}, f'[snp]\nchip_ids = ["{bytes(range(1, 65)).hex()}"]\n'),
-    ("snp.csp.allowed", {"vlek": True}, f'[snp]\n{VLEK}csp_ids = ["{CSP}"]\n'),
+    ("platform.operator", {}, f'[operators.a]\nchip_ids = ["{CHIP}"]\n'),
+    ("platform.operator", {"vlek": True}, f'[snp]\n{VLEK}[operators.a]\ncsp_ids = ["{CSP}"]\n'),
     ("snp.crl.present", {}, ""),
     ("manifest.service", {}, '[manifest]\nservices = ["test"]\n'),
     (

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MAKERS = {"Check", "Rule", "_rule", "_member", "_tcb", "_same", "_check"}
+MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
+    "rule",
+    "judged",
+    "member",
+    "member_or_zeros",
+    "switch",
+}
 
 
 def check_ids() -> list[str]:

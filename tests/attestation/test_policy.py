@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from attestation.errors import PolicyInvalid
 from attestation.model import Tcb
 from attestation.pins import write_pin
-from attestation.policy import SHIPPED_TCB_FLOORS, Policy, SnpPolicy, parse_policy
+from attestation.policy import SHIPPED_TCB_FLOORS, Policy, SnpPolicy
+from attestation.policy_toml import parse_policy
 from attestation.provider_table import PROVIDER_HOSTS
 
 HEAD = 'format = "casemate/policy/1"\n'

@@ -9,7 +9,8 @@ from pathlib import Path
 from attestation.document import Evidence, Inclusion, build_document
 from attestation.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.merkle import inclusion_paths, leaf_hash
-from attestation.policy import SHIPPED_TCB_FLOORS, parse_policy
+from attestation.policy import SHIPPED_TCB_FLOORS
+from attestation.policy_toml import parse_policy
 from attestation.provider_table import PROVIDER_HOSTS
 from attestation.statement import build_statement
 

@@ -27,7 +27,8 @@ from attestation.errors import (
     PolicyRefused,
 )
 from attestation.pins import write_pin
-from attestation.policy import Policy, parse_policy
+from attestation.policy import Policy
+from attestation.policy_toml import parse_policy
 from attestation.transport import VerifiedTransport
 from attestation.transport.binding import Library, PulledBody
 from attestation.transport.engine import parse_origin

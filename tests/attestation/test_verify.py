@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attestation import authenticate
-from attestation import verify as story
 from attestation.check import Outcome
+from attestation.decide import Subject
 from attestation.document import Evidence, Inclusion, build_document
 from attestation.errors import (
     AttestationError,
@@ -27,7 +27,8 @@ from attestation.hardware import SnpEvidence
 from attestation.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import Policy, parse_policy
+from attestation.policy import Policy
+from attestation.policy_toml import parse_policy
 from attestation.statement import build_statement
 from attestation.verify import verify
 from tests.fakes.amd import NOW, World
@@ -117,7 +118,7 @@ def test_a_time_without_a_zone_is_the_callers_mistake(scene: Scene) -> None:
 
 def test_checks_that_all_pass_accept_nothing_without_a_bound_manifest(scene: Scene) -> None:
     passing = [check for check in scene.appraise().checks if check.outcome is Outcome.PASS]
-    assert story.Subject(NOW, b"", b"").decide(passing).verdict is Verdict.UNDECIDED
+    assert Subject(NOW, b"", b"").decide(passing).verdict is Verdict.UNDECIDED
 
 
 # Parse

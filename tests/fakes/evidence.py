@@ -12,7 +12,7 @@ from attestation.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral
 from attestation.pins import write_pin
-from attestation.policy import parse_policy
+from attestation.policy_toml import parse_policy
 from attestation.statement import build_statement
 from attestation.verify import verify
 from enclave.tee.dev import MEASUREMENT
@@ -49,7 +49,7 @@ def manifest(config_bytes: bytes, **changes: Any) -> Manifest:
         config_sha384=hashlib.sha384(config_bytes).digest(),
         ledger_schema_sha384=bytes(48),
         ledger_epoch=None,
-        rollback=None,
+        rollback="counter",
         root_source="hardware",
         tls_spki_sha256=(TLS_KEY,),
         hpke_x25519=(HPKE_KEY,),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attestation.pins import read_pin
-from attestation.policy import parse_policy
+from attestation.policy_toml import parse_policy
 from attestation.provider_table import MINIMUM_PINS, PROVIDER_HOSTS
 from attestation.settings import read_settings
 from gateway.cli import validate
