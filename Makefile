@@ -9,11 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 STATE ?= .casemate/dev
+SECONDS ?= 60
 
-.PHONY: help setup run test check format lock clients bench
+.PHONY: help setup run test check format lock clients bench cover fuzz bench-verify
 
 help:  ## List what can be done here
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(VENV)/.project  ## Make .venv with everything pinned by hash (a second time takes seconds)
 
@@ -37,12 +38,21 @@ clients: setup  ## Run official SDKs and third-party clients, unmodified, agains
 bench: setup  ## Compare with nginx, in paired ratios (needs nginx; ARGS=--quick takes a minute)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-verify: setup  ## Compare our verifier's CPU with other verifiers', in paired ratios (ARGS=--quick)
+	@$(BIN)/python -m benchmarks.verify $(ARGS)
+
+cover: setup  ## Run the trust core's tests; fails unless they take its every branch
+	@$(BIN)/python -m tests.cover $(ARGS)
+
+fuzz: setup  ## Search every parser for inputs that break it, guided by coverage (SECONDS=60 for each; Linux)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 format: setup  ## Rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lock:  ## Pin requirements/*.in anew (needs uv)
-	cd requirements && for name in runtime dev; do \
+	cd requirements && for name in runtime dev fuzz oracles; do \
 	  uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-annotate \
 	    --custom-compile-command "make lock" $$name.in --output-file $$name.txt; done
 	cd requirements && uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
