@@ -1,0 +1,1 @@
+"""The commands of the client, one module each; `attestation.cli` puts them together."""

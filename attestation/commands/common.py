@@ -1,0 +1,160 @@
+"""What several commands share: how they read, how they stop, and the spelling of their options.
+
+Machine output goes to stdout, everything else to stderr. Whoever stops says what to do next.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from attestation.errors import AttestationError, CannotDecide, PolicyInvalid
+from attestation.hardware import Tee
+from attestation.policy import Policy
+from attestation.policy_toml import parse_policy
+from attestation.report import printable
+
+REFUSED, UNDECIDED = 1, 2
+POLICY_BYTES = 1024 * 1024
+RELEASE_BYTES = 1024 * 1024
+_HEX = re.compile(r"[0-9a-fA-F]*")
+_URL_HINT = "an endpoint is named with https://"
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", "-p", metavar="FILE", help="What you accept (TOML).")
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", exists=True, dir_okay=False, help="PEM authority that must vouch for the endpoint."),
+]
+TeeOption = Annotated[
+    Tee | None, typer.Option("--tee", help="Raw evidence: the kind of hardware that made it.")
+]
+DirOption = Annotated[
+    Path | None,
+    typer.Option("--dir", metavar="DIR", help="Raw evidence: the folder that holds it."),
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", metavar="TIME", help="Decide as of this time (RFC 3339); default: now.")
+]
+
+
+def stop(message: str, hint: str, code: int) -> NoReturn:
+    """Say on stderr what happened and what to do next, and leave with `code`."""
+    sys.stderr.write(f"casemate: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    raise typer.Exit(code)
+
+
+def give_up(what: str, error: Exception) -> NoReturn:
+    """Evidence that is wrong is a refusal; anything else means that nothing could be decided."""
+    refused = isinstance(error, AttestationError) and not isinstance(error, CannotDecide | PolicyInvalid)
+    hint = getattr(error, "hint", "") or "nothing was sent but a nonce"
+    stop(f"{what}: {printable(str(error))}", hint, REFUSED if refused else UNDECIDED)
+
+
+def tell(message: str) -> None:
+    """One line of progress, on stderr."""
+    sys.stderr.write(f"{message}\n")
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """Show on a terminal that something is under way; say nothing in a script."""
+    with Console(stderr=True).status(message):
+        yield
+
+
+def read_file(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a file that the user named; stops if it cannot be read, or is longer than `limit`."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read() if limit is None else file.read(limit + 1)
+    except OSError as error:
+        hint = _URL_HINT if ":" in str(path) else ""
+        stop(f"cannot read {printable(str(path))}: {error.strerror}", hint, UNDECIDED)
+    if limit is not None and len(raw) > limit:
+        stop(f"{printable(str(path))} is longer than {limit} bytes", "is it the right file?", UNDECIDED)
+    return raw
+
+
+def write_file(path: Path, raw: bytes) -> None:
+    """Write a file that the user named; stops if that is impossible."""
+    try:
+        path.write_bytes(raw)
+    except OSError as error:
+        hint = "choose another place; nothing was printed, so that no half result is taken for a whole one"
+        stop(f"cannot write {printable(str(path))}: {error.strerror}", hint, UNDECIDED)
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy of `--policy`, with the release files that it names beside it."""
+    if path is None:
+        stop(
+            "no policy, so nothing can be accepted and nothing is sent",
+            "draft one with `casemate policy init URL`, confirm its lines, and pass it with --policy",
+            UNDECIDED,
+        )
+    raw = read_file(path, POLICY_BYTES)
+    try:
+        return parse_policy(raw, _releases(raw, path.parent))
+    except PolicyInvalid as error:
+        stop(printable(str(error)), error.hint, UNDECIDED)
+
+
+def _releases(raw: bytes, folder: Path) -> dict[str, bytes]:
+    """The release files that a policy names: plain names, found beside the policy and nowhere else."""
+    try:
+        table = tomllib.loads(raw.decode()).get("reference", {})
+    except ValueError:
+        return {}  # the policy's own reader says what is wrong with it
+    names = table.get("releases", []) if isinstance(table, dict) else []
+    plain = [name for name in names if isinstance(name, str) and Path(name).name == name]
+    return {name: read_file(folder / name, RELEASE_BYTES) for name in plain}
+
+
+def refuse_plain(url: str) -> None:
+    """Stop unless `url` is https."""
+    if not url.startswith("https://"):
+        stop("only https:// endpoints can be verified", "nothing was sent", UNDECIDED)
+
+
+def fetch(url: str, nonce: bytes, ca: Path | None) -> tuple[bytes, bytes]:
+    """Document and leaf key of the one connection that brought it."""
+    refuse_plain(url)
+    from attestation.fetch import fetch_evidence  # here: only who asks a gateway needs it
+
+    try:
+        with working(f"asking {printable(url)} for evidence"):
+            return fetch_evidence(url, nonce, ca=ca)
+    except (AttestationError, OSError, ValueError) as error:
+        give_up(f"no evidence from {printable(url)}", error)
+
+
+def time_of(at: str | None) -> datetime:
+    """The time of `--at`, or now. A time without a zone is UTC."""
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        stop("--at is not an RFC 3339 time", "for example 2026-11-21T12:00:00Z", UNDECIDED)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def hex_option(text: str | None, name: str, least: int, most: int) -> bytes | None:
+    """The bytes of an option in hexadecimal digits, `least` to `most` of them; None if it is absent."""
+    if text is None:
+        return None
+    if len(text) % 2 or not 2 * least <= len(text) <= 2 * most or not _HEX.fullmatch(text):
+        size = f"{2 * least}" if least == most else f"{2 * least} to {2 * most}"
+        stop(f"{name} must be {size} hexadecimal digits", "it is compared byte for byte", UNDECIDED)
+    return bytes.fromhex(text)

@@ -1,0 +1,51 @@
+"""What to do next about a check that could not be decided. Printed on stderr, never part of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attestation.check import Outcome
+from attestation.model import Appraisal, Verdict
+
+_AMD = (
+    "the chip's certificates are missing: put vcek.der (or vlek.der) and ca_chain.pem beside the report, "
+    "name a folder that has them with --collateral, or let --online fetch them"
+)
+_AMD_CRL = (
+    "AMD's revocation list is missing or too old: put amd_crl.der beside the report, name a folder that has "
+    "it with --collateral, or let --online fetch it"
+)
+_INTEL = (
+    "Intel's collateral is missing or out of date: name a folder with a newer set (`casemate collateral "
+    "fetch` writes one), let --online fetch it, or judge as of the time when it was in force with --at"
+)
+_TPM = "the virtual TPM's quote is missing: put tpm_quote.msg and tpm_quote.sig beside the HCL report"
+_HINTS: dict[str, str] = {
+    "evidence.parse": "put the file that is named into the folder, under exactly this name",
+    "statement.nonce": "say with --nonce which nonce this evidence was asked for, or name the gateway's URL "
+    "instead of a file: then a fresh one is asked",
+    "snp.crl": _AMD_CRL,
+    "snp.crl.present": _AMD_CRL,
+    "azure.tdreport": "an HCL report alone proves nothing on TDX: put the TD's quote beside it as quote.bin",
+    "azure.quote.type": _TPM,
+    "azure.quote.signature": _TPM,
+    "azure.quote.pcrs": "the quoted PCR values are missing: put them beside the quote as tpm_pcrs.json",
+}
+_BY_LAYER = {"snp": _AMD, "tdx": _INTEL}
+
+
+def next_steps(appraisal: Appraisal) -> Iterator[str]:
+    """One line for each way out of an undecided verdict, each line once, in the order of the checks.
+
+    A refusal gets none: more material would not change it.
+    """
+    if appraisal.verdict is not Verdict.UNDECIDED:
+        return
+    said: set[str] = set()
+    for check in appraisal.checks:
+        if check.outcome is not Outcome.UNDECIDED:
+            continue
+        hint = _HINTS.get(check.id) or _BY_LAYER.get(check.id.split(".")[0], "")
+        if hint and hint not in said:
+            said.add(hint)
+            yield f"{check.id} is undecided: {hint}"
