@@ -1,0 +1,189 @@
+"""Where collateral comes from: from the evidence if that suffices, from the cache, or from a vendor.
+
+One rule holds for all three: nothing is used, and nothing is kept, whose signature does not lead to a root
+that we pin, and nothing is preferred to a newer issue that we have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from attestation.collect.http import Answer, Client, Clock, CollateralUnavailable, NotPublished
+from attestation.collect.store import Entry, Kept, Store
+from attestation.errors import MalformedEvidence
+from attestation.model import Collateral
+
+ABSENT_FOR = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds of something whose signature was checked.
+
+    `order` rises with every newer issue: an evaluation number if there is one, and the time of issue.
+    """
+
+    order: tuple[int, datetime]
+    valid_from: datetime
+    valid_until: datetime
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether `moment` (aware) lies in its validity, ends included."""
+        return self.valid_from <= moment <= self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One published thing. `name` is safe as a file's name; `what` is for people.
+
+    `read` normalises an answer, `judge` checks its signature and that it is what was asked for; both raise
+    MalformedEvidence. A cached copy is used for `fresh_for`, and never beyond its own validity.
+    """
+
+    name: str
+    what: str
+    url: str
+    read: Callable[[Answer], Kept]
+    judge: Callable[[Kept], Standing]
+    fresh_for: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What was had, and what was not and why, for people."""
+
+    collateral: Collateral
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A cached copy whose content was judged again."""
+
+    kept: Kept
+    standing: Standing
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`at` is when the evidence will be judged, which decides whether the evidence's own collateral suffices.
+
+    `renew` asks the vendor whatever there is already. The clock tells how old cached copies are.
+    """
+
+    client: Client
+    clock: Clock
+    at: datetime
+    store: Store | None = None
+    renew: bool = False
+
+    def obtain(self, item: Item, given: Kept | None = None) -> Kept:
+        """The thing: `given` if it suffices, else cached or fetched. Raises CollateralUnavailable."""
+        held = self._held(item)
+        if not self.renew:
+            if given is not None and self._suffices(item, given, held):
+                return given
+            if held is not None and self._is_fresh(item, held):
+                return held.kept
+            self._refuse_absent(item)
+        try:
+            answer = self.client.get(item.url)
+        except NotPublished:
+            self._remember_absent(item)
+            raise
+        try:
+            kept = item.read(answer)
+            standing = item.judge(kept)
+        except MalformedEvidence as error:
+            raise CollateralUnavailable(f"what came is not it: {error}") from error
+        return self._settle(item, kept, standing)
+
+    def _suffices(self, item: Item, given: Kept, held: _Held | None) -> bool:
+        """Genuine, valid at the time in question, and not older than what was seen before."""
+        try:
+            standing = item.judge(given)
+        except MalformedEvidence:
+            return False
+        return standing.covers(self.at) and (held is None or standing.order >= held.standing.order)
+
+    def _held(self, item: Item) -> _Held | None:
+        """The cached copy; whatever does not hold is as good as absent, and is fetched again."""
+        entry = self.store.read(item.name) if self.store else None
+        if entry is None or entry.kept is None:
+            return None
+        try:
+            return _Held(entry.kept, item.judge(entry.kept), entry.fetched_at)
+        except MalformedEvidence:
+            return None
+
+    def _is_fresh(self, item: Item, held: _Held) -> bool:
+        now = self.clock()
+        return held.fetched_at <= now < held.fetched_at + item.fresh_for and now <= held.standing.valid_until
+
+    def _settle(self, item: Item, kept: Kept, standing: Standing) -> Kept:
+        """Keep what was fetched, unless we have seen a newer issue: then that one, while it is valid."""
+        if self.store is None:
+            return kept
+        with self.store.locked():
+            newest = self._held(item)
+            if newest is None or standing.order >= newest.standing.order:
+                self.store.write(Entry(item.name, self.clock(), kept))
+                return kept
+        if self.clock() <= newest.standing.valid_until:
+            return newest.kept
+        raise CollateralUnavailable(
+            "what came is older than what was seen before",
+            hint="ask another host; if the newer issue was withdrawn, remove it from the cache",
+        )
+
+    def _refuse_absent(self, item: Item) -> None:
+        """Spare the host a question that it answered minutes ago."""
+        entry = self.store.read(_absent(item)) if self.store else None
+        if entry and entry.kept is None and entry.fetched_at <= self.clock() < entry.fetched_at + ABSENT_FOR:
+            raise NotPublished("the host knew of no such thing minutes ago")
+
+    def _remember_absent(self, item: Item) -> None:
+        if self.store is not None:
+            self.store.write(Entry(_absent(item), self.clock(), None))
+
+
+class Attempts:
+    """Tries one thing after another, and notes for people what could not be had."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._problems: list[str] = []
+        self.is_absent = False
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be had, and why."""
+        return tuple(self._problems)
+
+    def note(self, problem: str) -> None:
+        """Add what cannot be had from anybody."""
+        self._problems.append(problem)
+
+    def obtain(self, item: Item, given: Kept | None = None) -> Kept | None:
+        """As `Source.obtain`, or None. `is_absent` then says whether the host knows of no such thing."""
+        self.is_absent = False
+        try:
+            return self._source.obtain(item, given)
+        except CollateralUnavailable as reason:
+            self.is_absent = isinstance(reason, NotPublished)
+            self.note(f"{item.what}: {reason}")
+            return None
+
+
+def require(condition: bool, otherwise: str) -> None:
+    """Raise MalformedEvidence unless it holds."""
+    if not condition:
+        raise MalformedEvidence(otherwise)
+
+
+def _absent(item: Item) -> str:
+    """Another file than the thing's own: that one also remembers the newest issue seen."""
+    return f"{item.name}.absent"

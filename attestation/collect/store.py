@@ -1,0 +1,149 @@
+"""A cache on disk for what vendors publish: one file per thing, written atomically, for its owner alone.
+
+A file here is a stranger's bytes like any other: one that cannot be read, names another thing, or comes from
+the future is treated as absent. Whoever uses a file judges its content again. The directory must be one that
+nobody else can write to, because the newest issue seen so far is remembered in these files too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from attestation.errors import CannotDecide, MalformedEvidence
+from attestation.reader import b64url_decode, b64url_encode, parse_json_object
+
+FORMAT = "casemate/collateral/1"
+_MAX_FILE = 1024 * 1024
+_MAX_CHAIN = 8
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One published thing: its bytes, and the certificates that came with it (DER, leaf first)."""
+
+    body: bytes
+    chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a file says. Without `kept`: at `fetched_at` the host knew of no such thing."""
+
+    name: str
+    fetched_at: datetime
+    kept: Kept | None
+
+
+class Store:
+    """Files in one directory, which is made if it is not there. Raises CannotDecide if it cannot be used."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        with _usable(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = directory.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+            raise CannotDecide(
+                "the collateral cache is a directory that others can write to",
+                hint="name a directory of your own, with mode 0700",
+            )
+
+    def read(self, name: str) -> Entry | None:
+        """The entry of this name; None if there is none that can be read."""
+        try:
+            return _decode(self._bytes(name), name)
+        except (OSError, MalformedEvidence):
+            return None
+
+    def write(self, entry: Entry) -> None:
+        """Put an entry in place, whole or not at all. Raises CannotDecide if the disk does not take it."""
+        temporary = self._directory / f".{token_hex(8)}"
+        with _usable(self._directory):
+            try:
+                handle = os.open(temporary, _CREATE, 0o600)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_encode(entry))
+                temporary.replace(self._path(entry.name))
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile, so that none puts an older issue over a newer one."""
+        with _usable(self._directory):
+            handle = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.json"
+
+    def _bytes(self, name: str) -> bytes:
+        """A file's content: a regular file of ours, of a sane size; links are not followed."""
+        handle = os.open(self._path(name), _READ)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            if not ours or status.st_mode & _OTHERS_WRITE or status.st_size > _MAX_FILE:
+                raise MalformedEvidence("not a cache file of ours")
+            return file.read(_MAX_FILE)
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotDecide(
+            f"the collateral cache cannot be used: {error.strerror or 'unknown reason'}",
+            hint="name another directory, or go without a cache",
+        ) from error
+
+
+def _encode(entry: Entry) -> bytes:
+    value: dict[str, Any] = {
+        "format": FORMAT,
+        "name": entry.name,
+        "fetched_at": int(entry.fetched_at.timestamp()),
+    }
+    if entry.kept is not None:
+        value["body"] = b64url_encode(entry.kept.body)
+        value["chain"] = [b64url_encode(der) for der in entry.kept.chain]
+    return json.dumps(value, indent=1).encode("ascii")
+
+
+def _decode(raw: bytes, name: str) -> Entry:
+    value = parse_json_object(raw)
+    moment = value.get("fetched_at")
+    if value.get("format") != FORMAT or value.get("name") != name or type(moment) is not int:
+        raise MalformedEvidence("not this cache entry")
+    if not 0 <= moment < 1 << 36:
+        raise MalformedEvidence("a cache entry from no time")
+    return Entry(name, datetime.fromtimestamp(moment, UTC), _kept(value))
+
+
+def _kept(value: dict[str, Any]) -> Kept | None:
+    if "body" not in value:
+        return None
+    chain = value.get("chain")
+    if not isinstance(chain, list) or len(chain) > _MAX_CHAIN:
+        raise MalformedEvidence("not the chain of a cache entry")
+    return Kept(b64url_decode(value["body"]), tuple(b64url_decode(text) for text in chain))
