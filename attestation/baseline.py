@@ -7,12 +7,19 @@ guest: a yardstick for verifiers, not a policy. Specification: docs/spec/policy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from attestation.appraise.rules import on_off, rule
 from attestation.check import Check
 from attestation.snp.verify import SnpClaims
 
 _SPEC = "docs/spec/policy.md#baseline"
 _NO_AGENT = b"\xff" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Stands where a policy would stand, and has to be written out: nothing falls back to it."""
 
 
 def appraise_baseline(claims: SnpClaims) -> list[Check]:

@@ -70,6 +70,17 @@ def check_connection(manifest: Manifest, spki_sha256: bytes) -> Check:
     )
 
 
+def check_report_data(signed: bytes, wanted: bytes | None, *, unasked_is_fine: bool) -> Check:
+    """Bare evidence is bound to nothing but the bytes that it was made for, if the verifier knows them."""
+    if wanted is None:
+        outcome = Outcome.NOTED if unasked_is_fine else Outcome.UNDECIDED
+    else:
+        outcome = Outcome.PASS if hmac.compare_digest(signed, wanted) else Outcome.FAIL
+    unasked = "any: neither age nor owner proven" if unasked_is_fine else "bytes that this verifier chose"
+    expected = unasked if wanted is None else wanted.hex()
+    return Check("evidence.report_data", Stage.BIND, outcome, expected, signed.hex(), f"{_SPEC}#age")
+
+
 def _nonce(found: bytes | None, wanted: bytes | None, rules: EvidencePolicy) -> Check:
     """Without our own nonce nothing here proves an age: reports carry no time, the host owns the clock."""
     if wanted is not None:

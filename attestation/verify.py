@@ -7,17 +7,19 @@ ever. Each stage only runs on what the stage before it has established.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 
-from attestation.appraise import appraise_config, appraise_manifest, appraise_snp
+from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
 from attestation.authenticate import Authenticated, authenticate, signed_data, trust_class
-from attestation.bind import check_binding, check_connection, check_question
+from attestation.baseline import Baseline, appraise_baseline
+from attestation.bind import check_binding, check_connection, check_question, check_report_data
 from attestation.check import Check, Outcome, Stage
+from attestation.decide import Subject
 from attestation.document import Evidence, parse_document
 from attestation.errors import MalformedEvidence
+from attestation.hardware import Hardware, primary
 from attestation.manifest import Manifest, parse_manifest
-from attestation.model import Appraisal, Collateral, Fact, Facts, Verdict
+from attestation.model import Appraisal, Collateral, Fact
 from attestation.policy import Policy
 from attestation.statement import Statement, parse_statement
 
@@ -39,7 +41,7 @@ def verify(
     it so. `now`: an aware datetime. `exporter`: the TLS exporter, for purpose `session`.
     `connection_spki_sha256`: pin of the leaf that the document's connection showed, if there was one.
     """
-    subject = Subject(_aware(now), hashlib.sha256(evidence).digest(), policy.sha256)
+    subject = Subject(now, hashlib.sha256(evidence).digest(), policy.sha256)
     try:
         parts, statement, manifest = _parse(evidence)
         hardware = authenticate(
@@ -61,54 +63,43 @@ def verify(
     if any(check.outcome is Outcome.FAIL for check in checks):
         return subject.decide(checks, facts=facts, authentic=True)
 
-    checks += appraise_snp(hardware.claims, policy.snp)
+    checks += appraise_hardware(hardware.claims, policy, now=now)
     checks += appraise_manifest(manifest, policy.manifest, policy.evidence, purpose=purpose, now=now)
     checks += appraise_config(parts.config, manifest.config_sha384, policy.config)
     facts = facts | _manifest_facts(manifest)
     return subject.decide(checks, facts=facts, authentic=True, complete=True, manifest=manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is judged, when, by which policy: the same for every way in which a judgement may end."""
+def verify_hardware(
+    hardware: Hardware,
+    collateral: Collateral,
+    rules: Policy | Baseline,
+    *,
+    now: datetime,
+    report_data: bytes | None = None,
+) -> Appraisal:
+    """Decide about bare evidence, as a platform delivers it, without a document around it. Never raises.
 
-    now: datetime
-    evidence_sha256: bytes
-    policy_sha256: bytes
+    `report_data`: the bytes that must have been signed (64; what a TPM was asked on Azure), or None, which
+    leaves it undecided whose evidence this is and how old, unless the rules take it so.
+    """
+    policy = rules if isinstance(rules, Policy) else Policy()
+    subject = Subject(now, hashlib.sha256(primary(hardware)).digest(), policy.sha256)
+    try:
+        found = authenticate(hardware, collateral, development_root=policy.insecure_development_root, now=now)
+    except MalformedEvidence as error:
+        return subject.decide([_parsed(Outcome.FAIL, str(error))])
+    checks = [_parsed(Outcome.PASS, "all of it"), *found.checks]
+    if found.claims is None:
+        return subject.decide(checks, facts=_facts(found))
 
-    def decide(
-        self,
-        checks: list[Check],
-        *,
-        facts: Facts | None = None,
-        authentic: bool = False,
-        complete: bool = False,
-        manifest: Manifest | None = None,
-    ) -> Appraisal:
-        """The worst outcome is the verdict. What was not looked at to the end is never accepted."""
-        outcomes = {check.outcome for check in checks}
-        if Outcome.FAIL in outcomes:
-            verdict = Verdict.REFUSED
-        elif Outcome.UNDECIDED in outcomes or not complete:
-            verdict = Verdict.UNDECIDED
-        else:
-            verdict = Verdict.ACCEPTED_INSECURE if Outcome.INSECURE in outcomes else Verdict.ACCEPTED
-        return Appraisal(
-            verdict,
-            tuple(checks),
-            manifest,
-            facts or {},
-            authentic,
-            self.now,
-            self.evidence_sha256,
-            self.policy_sha256,
-        )
-
-
-def _aware(now: datetime) -> datetime:
-    if now.tzinfo is None:
-        raise ValueError("now must carry a time zone")
-    return now
+    unasked_is_fine = isinstance(rules, Baseline) or rules.evidence.accept_without_nonce
+    checks.append(check_report_data(signed_data(found.claims), report_data, unasked_is_fine=unasked_is_fine))
+    if isinstance(rules, Baseline):
+        checks += appraise_baseline(found.claims)
+    else:
+        checks += appraise_hardware(found.claims, rules, now=now)
+    return subject.decide(checks, facts=_facts(found), authentic=True, complete=True)
 
 
 def _parse(raw: bytes) -> tuple[Evidence, Statement, Manifest]:
@@ -121,7 +112,7 @@ def _parsed(outcome: Outcome, found: str) -> Check:
         "evidence.parse",
         Stage.PARSE,
         outcome,
-        "a complete document of format casemate/evidence/1",
+        "evidence that can be read completely",
         found,
         "docs/spec/evidence.md#document",
     )
