@@ -1,15 +1,20 @@
 """One list of checks, rendered for a terminal or for a program. A development root never reads as a pass.
 
 Plain text without colour: the same bytes go to a terminal, a file and a ticket. Texts that came out of
-evidence are made printable first, so that no document can write control sequences to a terminal.
+evidence are made printable first, so that no document can write control sequences to a terminal. The report
+for an auditor's file is `attestation.report_html`; all three say the same (docs/spec/appraisal.md).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from attestation.check import Check, Outcome
-from attestation.model import Appraisal, Verdict
+from attestation.explain import by_layer, explain
+from attestation.model import Appraisal, Fact, Verdict
 
 FORMAT = "casemate/appraisal/1"
 
@@ -21,7 +26,7 @@ EXIT_CODES: dict[Verdict, int] = {
 }
 
 _HEADLINES: dict[Verdict, str] = {
-    Verdict.ACCEPTED: "ACCEPTED: genuine hardware runs what the policy names",
+    Verdict.ACCEPTED: "ACCEPTED: genuine hardware, and everything that was demanded of it holds",
     Verdict.REFUSED: "REFUSED: do not send data to this endpoint",
     Verdict.UNDECIDED: "UNDECIDED: something needed for a decision is missing; treat it as refused",
     Verdict.ACCEPTED_INSECURE: "ACCEPTED-INSECURE: a simulation for development. NOTHING IS PROTECTED",
@@ -31,13 +36,27 @@ _MARKS: dict[Outcome, str] = {
     Outcome.FAIL: "FAIL",
     Outcome.UNDECIDED: "UNDECIDED",
     Outcome.INSECURE: "INSECURE",
+    Outcome.NOTED: "noted",
 }
+_ANSWERS: dict[Outcome, str] = {
+    Outcome.PASS: "yes",
+    Outcome.FAIL: "NO",
+    Outcome.UNDECIDED: "UNDECIDED",
+    Outcome.INSECURE: "NO: a simulation",
+    Outcome.NOTED: "nothing decided",
+}
+_WORST_FIRST = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE, Outcome.PASS, Outcome.NOTED)
+_EXPLAIN_FULLY = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE)
 _BANNER = "!" * 78
+_INLINE = 60
+
+# Questions whose absence a reader has to be told of: nobody looked.
+MAIN_QUESTIONS = ("hardware", "question", "machine", "software", "gateway")
 
 LIMITS = (
     "a commercial provider still sees the prompt",
-    "attestation proves a genuine CPU of a type, not where it stands",
-    "physical bus interposers and undisclosed CPU flaws are outside what evidence can show",
+    "attestation proves a genuine processor of a type, not where it stands or who can touch it",
+    "devices between processor and memory, and processor flaws that nobody has published, do not show",
     "Python cannot erase every copy of a text from memory",
 )
 
@@ -49,19 +68,22 @@ def exit_code(verdict: Verdict) -> int:
 
 def render_text(appraisal: Appraisal) -> str:
     """Render for people: verdict first, then every check, the facts, and what none of it proves."""
-    return "\n".join(
-        [*_headline(appraisal.verdict), "", *_checks(appraisal), *_facts(appraisal), *_limits(), ""]
-    )
+    lines = [*_headline(appraisal.verdict), *_record(appraisal), *_checks(appraisal), *_facts(appraisal)]
+    return "\n".join([*lines, *_limits(), ""])
 
 
 def render_json(appraisal: Appraisal) -> str:
-    """Render for programs; `docs/spec/policy.md` lists the members."""
+    """Render for programs; docs/spec/appraisal.md lists the members. Equal appraisals give equal bytes."""
     value = {
         "format": FORMAT,
         "verdict": appraisal.verdict.value,
         "insecure": appraisal.verdict is Verdict.ACCEPTED_INSECURE,
+        "authentic": appraisal.authentic,
+        "decided_at": write_time(appraisal.decided_at),
+        "evidence_sha256": _hex(appraisal.evidence_sha256),
+        "policy_sha256": _hex(appraisal.policy_sha256),
         "checks": [_as_object(check) for check in appraisal.checks],
-        "facts": appraisal.facts,
+        "facts": as_plain(appraisal.facts),
         "not_proven": list(LIMITS),
     }
     return json.dumps(value, indent=2, ensure_ascii=True) + "\n"
@@ -69,8 +91,53 @@ def render_json(appraisal: Appraisal) -> str:
 
 def printable(text: str, limit: int = 160) -> str:
     """Return `text` without control or non-ASCII characters, cut to `limit` characters."""
-    safe = "".join(char if " " <= char <= "~" else "?" for char in text)
+    safe = "".join(char if " " <= char <= "~" else "?" for char in text[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+
+
+def write_time(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the second."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def worst(checks: Iterable[Check]) -> Outcome:
+    """The outcome that decides for a non-empty group of checks."""
+    outcomes = {check.outcome for check in checks}
+    return next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
+
+
+def as_plain(fact: Fact) -> Any:
+    """The same value in dicts and lists, as `json` wants it."""
+    if isinstance(fact, Mapping):
+        return {name: as_plain(value) for name, value in fact.items()}
+    if fact is None or isinstance(fact, bool | int | str):
+        return fact
+    return [as_plain(value) for value in fact]
+
+
+def flatten(fact: Fact, name: str = "") -> Iterator[tuple[str, str]]:
+    """Name and text of every single value, depth first: `policy.debug`, `rtmrs[0]`."""
+    if isinstance(fact, Mapping):
+        for key, value in fact.items():
+            yield from flatten(value, f"{name}.{key}" if name else key)
+    elif fact is None or isinstance(fact, bool | int | str):
+        yield name, _single(fact)
+    else:
+        values = list(fact)
+        shown = ", ".join(text for value in values for _, text in flatten(value))
+        if len(shown) <= _INLINE and not any(isinstance(value, Mapping) for value in values):
+            yield name, shown or "none"
+        else:
+            for index, value in enumerate(values):
+                yield from flatten(value, f"{name}[{index}]")
+
+
+def _single(fact: bool | int | str | None) -> str:
+    if fact is None:
+        return "none"
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    return str(fact)
 
 
 def _headline(verdict: Verdict) -> list[str]:
@@ -78,24 +145,46 @@ def _headline(verdict: Verdict) -> list[str]:
     return [_BANNER, line, _BANNER] if verdict is Verdict.ACCEPTED_INSECURE else [line]
 
 
+def _record(appraisal: Appraisal) -> list[str]:
+    """When, on what and by which rules; each only if it is known."""
+    named = (
+        ("decided as of", write_time(appraisal.decided_at)),
+        ("evidence", _hex(appraisal.evidence_sha256)),
+        ("policy", _hex(appraisal.policy_sha256)),
+    )
+    return [
+        f"  {name:<14} {'' if name == 'decided as of' else 'sha256 '}{text}" for name, text in named if text
+    ]
+
+
 def _checks(appraisal: Appraisal) -> list[str]:
     lines: list[str] = []
-    for check in appraisal.checks:
-        lines.append(f"  {_MARKS[check.outcome]:<9}  {check.id:<28} {printable(check.found)}")
-        if check.outcome is not Outcome.PASS:
-            lines.append(f"{'':13}expected: {printable(check.expected)}")
-            lines.append(f"{'':13}see: {printable(check.reference)}")
+    for layer, checks in by_layer(appraisal.checks):
+        lines += ["", f"{layer.question}  {_ANSWERS[worst(checks)]}"]
+        for check in checks:
+            lines += _check(check)
     return lines
 
 
-def _facts(appraisal: Appraisal) -> list[str]:
-    if not appraisal.facts:
-        return []
+def _check(check: Check) -> list[str]:
+    told = explain(check.id)
+    line = f"  {_MARKS[check.outcome]:<9}  {printable(check.id):<27} {told.title}: {printable(check.found)}"
+    if check.outcome not in _EXPLAIN_FULLY:
+        return [line]
     return [
-        "",
-        "Established:",
-        *(f"  {name:<18} {printable(text)}" for name, text in appraisal.facts.items()),
+        line,
+        f"{'':13}expected: {printable(check.expected)}",
+        f"{'':13}not shown: {told.proves}",
+        f"{'':13}see: {printable(check.reference)}",
     ]
+
+
+def _facts(appraisal: Appraisal) -> list[str]:
+    rows = list(flatten(appraisal.facts))
+    if not rows:
+        return []
+    heading = "Established:" if appraisal.authentic else "Claimed by the evidence, NOT established:"
+    return ["", heading, *(f"  {printable(name):<32} {printable(text, 220)}" for name, text in rows)]
 
 
 def _limits() -> list[str]:
@@ -107,7 +196,12 @@ def _as_object(check: Check) -> dict[str, str]:
         "id": check.id,
         "stage": check.stage.value,
         "outcome": check.outcome.value,
+        "title": explain(check.id).title,
         "expected": check.expected,
         "found": check.found,
         "reference": check.reference,
     }
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
