@@ -176,6 +176,7 @@ def test_chains_come_with_any_line_end_and_intels_zero_byte(spelling: bytes, tmp
         CHAIN[:-10],
         CHAIN.replace(b"CERTIFICATE", b"PUBLIC KEY"),
         encode_pem((b"\x30" * 5,), "CERTIFICATE").replace(b"=", b""),
+        b"-----BEGIN CERTIFICATE-----\nAA==AAAA\n-----END CERTIFICATE-----\n",
         encode_pem((ONE,) * 9, "CERTIFICATE"),
     ],
 )
