@@ -26,8 +26,16 @@ from attestation.tdx.body import (
 )
 
 __all__ = [
-    *("Quote", "SgxReport", "SignatureData", "TdAttributes", "TdReport"),
-    *("parse_quote", "parse_sgx_report", "parse_td_attributes", "parse_td_report", "parse_tdreport"),
+    "Quote",
+    "SgxReport",
+    "SignatureData",
+    "TdAttributes",
+    "TdReport",
+    "parse_quote",
+    "parse_sgx_report",
+    "parse_td_attributes",
+    "parse_td_report",
+    "parse_tdreport",
 ]
 
 MAX_QUOTE = 64 * 1024
