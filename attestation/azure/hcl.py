@@ -120,7 +120,11 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
 
 def parse_runtime_data(raw: bytes) -> RuntimeData:
     """Read the runtime data's JSON. Raises MalformedEvidence. Members that we do not know are ignored."""
-    members = parse_json_object(raw, max_depth=_MAX_NESTING)
+    return read_runtime_data(parse_json_object(raw, max_depth=_MAX_NESTING))
+
+
+def read_runtime_data(members: Mapping[str, Any]) -> RuntimeData:
+    """Read runtime data that are decoded already, such as those in a token. Raises MalformedEvidence."""
     keys, configuration = members.get("keys"), members.get("vm-configuration", {})
     if not isinstance(keys, list) or len(keys) > _MAX_KEYS:
         raise MalformedEvidence(f"runtime data: `keys` is not a list of at most {_MAX_KEYS}")

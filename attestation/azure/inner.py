@@ -12,11 +12,13 @@ from datetime import datetime
 
 from attestation.azure.hcl import REPORT_SNP, HclReport
 from attestation.check import Check
-from attestation.errors import MalformedEvidence
 from attestation.hardware import VtpmEvidence
 from attestation.model import Collateral, Facts
 from attestation.snp.abi import parse_report
 from attestation.snp.verify import SnpClaims, authenticate_report
+from attestation.tdx.abi import Quote, parse_quote
+from attestation.tdx.body import TdReport, parse_tdreport
+from attestation.tdx.verify import TdxClaims, authenticate_quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +40,24 @@ class Trust:
 class Inner:
     """The inner hardware's own checks, claims (None unless authentic) and facts.
 
-    `report_data` is what the report in the HCL report carries; `vmpl` is an SNP report's.
+    `report_data` is what the report in the HCL report carries. `vmpl` is an SNP report's; `tdreport` and
+    `td_quote` are TDX's, the latter None if none was supplied.
     """
 
     checks: tuple[Check, ...]
-    claims: SnpClaims | None
+    claims: SnpClaims | TdxClaims | None
     report_data: bytes
     vmpl: int = 0
-    join_facts: Facts = field(default_factory=dict)
+    tdreport: TdReport | None = None
+    td_quote: Quote | None = None
     facts: Facts = field(default_factory=dict)
 
 
 def authenticate_inner(hcl: HclReport, evidence: VtpmEvidence, trust: Trust) -> Inner:
     """Judge what the HCL report holds. Raises MalformedEvidence if it, or the TD quote, cannot be read."""
-    if hcl.report_type != REPORT_SNP:
-        raise MalformedEvidence("HCL report: one with a TDREPORT is not read yet")
-    return _snp(hcl, evidence, trust)
+    if hcl.report_type == REPORT_SNP:
+        return _snp(hcl, evidence, trust)
+    return _tdx(hcl, evidence, trust)
 
 
 def _snp(hcl: HclReport, evidence: VtpmEvidence, trust: Trust) -> Inner:
@@ -67,3 +71,19 @@ def _snp(hcl: HclReport, evidence: VtpmEvidence, trust: Trust) -> Inner:
         now=trust.now,
     )
     return Inner(tuple(checks), claims, report.report_data, vmpl=report.vmpl, facts=facts)
+
+
+def _tdx(hcl: HclReport, evidence: VtpmEvidence, trust: Trust) -> Inner:
+    """A TDREPORT alone proves nothing: without a quote there is nothing to judge, and no claim."""
+    tdreport = parse_tdreport(hcl.hardware_report)
+    if not evidence.td_quote:
+        return Inner((), None, tdreport.report_data, tdreport=tdreport)
+    quote = parse_quote(evidence.td_quote)
+    checks, claims, facts = authenticate_quote(
+        quote,
+        trust.collateral.tdx or evidence.collateral,
+        roots=trust.intel_roots,
+        development_root=trust.development_root,
+        now=trust.now,
+    )
+    return Inner(tuple(checks), claims, tdreport.report_data, tdreport=tdreport, td_quote=quote, facts=facts)

@@ -11,7 +11,7 @@ Microsoft's paravisor, so this is a trust class of its own. Specification: docs/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
@@ -34,6 +34,8 @@ from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import VtpmEvidence
 from attestation.model import Collateral, Fact, Facts
 from attestation.snp.verify import SnpClaims
+from attestation.tdx.body import TdReport
+from attestation.tdx.verify import TdxClaims
 
 _HCL, _TPM = "docs/spec/azure.md#hcl-report", "TCG TPM 2.0 part 2, TPMS_ATTEST"
 _REPORT_TYPES = {"azure-snp": REPORT_SNP, "azure-tdx": REPORT_TDX}
@@ -52,7 +54,7 @@ class VtpmClaims:
     boot off, console on. `maa_token` and `maa_keys` have not been looked at (azure/maa.py does).
     """
 
-    hardware: SnpClaims
+    hardware: SnpClaims | TdxClaims
     quote: TpmQuote
     extra_data: bytes
     pcrs: Mapping[int, bytes] | None
@@ -146,7 +148,7 @@ def _evaluate(rule: Rule, case: Case) -> Check:
     return Check(rule.id, Stage.AUTHENTICATE, outcome, rule.expected, found, rule.reference)
 
 
-def _claims(case: Case, hardware: SnpClaims) -> VtpmClaims:
+def _claims(case: Case, hardware: SnpClaims | TdxClaims) -> VtpmClaims:
     quote, configuration = case.quote, case.hcl.runtime.vm_configuration
     unique_id = configuration.get("vmUniqueId")
     return VtpmClaims(
@@ -180,7 +182,18 @@ def _facts(case: Case, checks: list[Check]) -> Facts:
     return {
         "hcl": hcl_facts(case.hcl, case.inner.report_data),
         "tpm_quote": _quote_facts(case, outcomes),
-        **case.inner.join_facts,
+        **_join_facts(case),
+    }
+
+
+def _join_facts(case: Case) -> Facts:
+    """Whether TD quote and TDREPORT agree where it matters most; nothing without both."""
+    tdreport, quote = case.inner.tdreport, case.inner.td_quote
+    if tdreport is None or quote is None or not isinstance(quote.body, TdReport):
+        return {}
+    return {
+        "quote_report_data_equals_tdreport": quote.body.report_data == tdreport.report_data,
+        "quote_mrtd_equals_tdreport": quote.body.mrtd == tdreport.mrtd,
     }
 
 
@@ -227,6 +240,17 @@ def _vmpl(case: Case) -> Finding:
     return _holds(case.inner.vmpl == 0, str(case.inner.vmpl))
 
 
+def _tdreport(case: Case) -> Finding:
+    """Every field that both have. A version 1.0 body lacks some, which are then nobody's word."""
+    if case.inner.td_quote is None:
+        raise CannotDecide("no TD quote was supplied, and a TDREPORT alone proves nothing")
+    body, tdreport = case.inner.td_quote.body, case.inner.tdreport
+    names = [field.name for field in fields(TdReport) if field.name != "raw"]
+    pairs = [(name, getattr(body, name, b""), getattr(tdreport, name)) for name in names]
+    differing = [name for name, left, right in pairs if None not in (left, right) and left != right]
+    return _holds(not differing, ", ".join(differing) or "every common field is equal")
+
+
 def _quote_type(case: Case) -> Finding:
     quote = case.quote
     return Outcome.PASS, f"a quote with {len(quote.extra_data)} bytes of qualifying data"
@@ -267,6 +291,8 @@ _RUNTIME_DATA = Rule("azure.runtime_data", _BOUND, _HCL, _runtime_data)
 _COPY = Rule("azure.runtime_data.copy", "a copy is the same bytes", _HCL, _runtime_data_copy)
 _AK = Rule("azure.ak", f"one {AK_KID}: RSA, 2048 to 4096 bits, exponent 65537", _HCL, _ak)
 _VMPL = Rule("azure.vmpl", "0, the paravisor's", "AMD 56860 ATTESTATION_REPORT", _vmpl)
+_SAME_TD = "TD quote and TDREPORT speak of one TD: all their fields are equal"
+_TDREPORT = Rule("azure.tdreport", _SAME_TD, "Intel TDX module ABI, TDREPORT_STRUCT", _tdreport)
 _QUOTE: tuple[Rule, ...] = (
     Rule("azure.quote.type", "a quote that a TPM made", _TPM, _quote_type),
     Rule("azure.quote.signature", f"RSASSA with SHA-256 by {AK_KID}", _TPM, _quote_signature),
@@ -275,4 +301,5 @@ _QUOTE: tuple[Rule, ...] = (
 _JOINED = (_TYPE, _RUNTIME_DATA, _COPY, _AK)
 RULES: Mapping[int, tuple[Rule, ...]] = {
     REPORT_SNP: (*_JOINED, _VMPL, *_QUOTE),
+    REPORT_TDX: (*_JOINED, _TDREPORT, *_QUOTE),
 }

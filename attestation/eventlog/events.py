@@ -63,9 +63,9 @@ class Event:
     """One event. `digest` is 48 bytes (SHA-384); `name` is dstack's, else empty.
 
     `register` is the RTMR, 0 to 3, that the digest was extended into, or None for an event that extends none.
-    `measured` are the bytes whose digest this has to be, as name and payload tell them, or None where no exact
-    rule says. They are often less than the payload: a policy may rely on these bytes of an event that was
-    `recomputed`, and on nothing else of any event.
+    `measured` are the bytes whose digest this has to be, as name and payload tell them, or None where no
+    exact rule says. They are often less than the payload: a policy may rely on these bytes of an event that
+    was `recomputed`, and on nothing else of any event.
     """
 
     register: int | None
