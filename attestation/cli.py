@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 from rich.markup import escape
 
+from attestation.commands import collateral
 from attestation.commands.common import UNDECIDED, stop
 from attestation.commands.inspect import inspect
 from attestation.commands.proxy import proxy
@@ -20,6 +21,7 @@ from attestation.commands.verify import verify
 
 GROUP = "casemate.commands"
 _OWN: dict[str, Callable[..., None]] = {"verify": verify, "inspect": inspect, "proxy": proxy}
+_GROUPS = {"collateral": collateral.app}
 _HELP = """Verify what runs behind an endpoint before anything is sent to it.
 
 Exit codes of verify: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), 3 accepted as
@@ -32,6 +34,8 @@ def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=_HELP)
     for name, command in _OWN.items():
         app.command(name)(command)
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
     for entry in entries:
         _add(app, entry)
     return app
@@ -39,7 +43,7 @@ def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
 
 def main() -> None:
     """Run the command line. The server's commands cost a second to load: not if one of ours was asked for."""
-    own = _OWN.keys()
+    own = _OWN.keys() | _GROUPS.keys()
     further = () if own & set(sys.argv[1:2]) else sorted(entry_points(group=GROUP), key=lambda e: e.name)
     build_app(further)()
 

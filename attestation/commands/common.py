@@ -37,11 +37,12 @@ CaOption = Annotated[
     typer.Option("--ca", exists=True, dir_okay=False, help="PEM authority that must vouch for the endpoint."),
 ]
 TeeOption = Annotated[
-    Tee | None, typer.Option("--tee", help="Raw evidence: the kind of hardware that made it.")
+    Tee | None,
+    typer.Option("--tee", help="The kind of hardware that made it.", rich_help_panel="Raw evidence"),
 ]
 DirOption = Annotated[
     Path | None,
-    typer.Option("--dir", metavar="DIR", help="Raw evidence: the folder that holds it."),
+    typer.Option("--dir", metavar="DIR", help="The folder that holds it.", rich_help_panel="Raw evidence"),
 ]
 AtOption = Annotated[
     str | None, typer.Option("--at", metavar="TIME", help="Decide as of this time (RFC 3339); default: now.")

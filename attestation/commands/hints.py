@@ -8,22 +8,24 @@ from attestation.check import Outcome
 from attestation.model import Appraisal, Verdict
 
 _AMD = (
-    "the chip's certificates are missing: put vcek.der (or vlek.der) and ca_chain.pem beside the report, "
-    "name a folder that has them with --collateral, or let --online fetch them"
+    "the chip's certificates are missing: let --online fetch them, name a folder that has vcek.der (or "
+    "vlek.der) and ca_chain.pem with --collateral, or put both beside the report"
 )
 _AMD_CRL = (
-    "AMD's revocation list is missing or too old: put amd_crl.der beside the report, name a folder that has "
-    "it with --collateral, or let --online fetch it"
+    "AMD's revocation list is missing or out of date: let --online fetch it, name a folder that has "
+    "amd_crl.der with --collateral, or put it beside the report"
 )
 _INTEL = (
-    "Intel's collateral is missing or out of date: name a folder with a newer set (`casemate collateral "
-    "fetch` writes one), let --online fetch it, or judge as of the time when it was in force with --at"
+    "Intel's collateral is missing or out of date: let --online fetch it, name a folder that has it with "
+    "--collateral (`casemate collateral fetch` writes one), or judge as of an earlier time with --at"
 )
 _TPM = "the virtual TPM's quote is missing: put tpm_quote.msg and tpm_quote.sig beside the HCL report"
 _HINTS: dict[str, str] = {
     "evidence.parse": "put the file that is named into the folder, under exactly this name",
     "statement.nonce": "say with --nonce which nonce this evidence was asked for, or name the gateway's URL "
     "instead of a file: then a fresh one is asked",
+    "evidence.report_data": "say with --report-data which bytes the hardware was asked to sign: without them "
+    "nobody knows whose evidence this is, nor how old",
     "snp.crl": _AMD_CRL,
     "snp.crl.present": _AMD_CRL,
     "azure.tdreport": "an HCL report alone proves nothing on TDX: put the TD's quote beside it as quote.bin",

@@ -3,49 +3,190 @@
 from __future__ import annotations
 
 import secrets
-import sys
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from attestation.baseline import Baseline
 from attestation.commands.common import (
+    UNDECIDED,
     AtOption,
     CaOption,
+    DirOption,
     PolicyOption,
+    TeeOption,
     fetch,
     hex_option,
     load_policy,
     read_file,
+    stop,
     time_of,
+    write_file,
 )
-from attestation.model import Collateral
-from attestation.report import exit_code, render_json, render_text
+from attestation.commands.evidence import both
+from attestation.commands.online import (
+    CacheOption,
+    CollateralOption,
+    OnlineOption,
+    PccsCaOption,
+    PccsOption,
+    Services,
+    Supplement,
+)
+from attestation.commands.outputs import EarKeyOption, EarOption, HtmlOption, JsonOption, choose_outputs
+from attestation.commands.raw import judge_raw
+from attestation.document import parse_document
+from attestation.errors import MalformedEvidence
+from attestation.hardware import Hardware, Tee
+from attestation.model import Appraisal
+from attestation.policy import BUILT_IN, Policy
+from attestation.report import exit_code
 from attestation.verify import verify as decide
+
+_REPORT_DATA_BYTES = 64
 
 
 def verify(
-    target: Annotated[str, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")],
+    target: Annotated[
+        str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
+    ] = None,
     policy: PolicyOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the appraisal as JSON.")] = False,
     at: AtOption = None,
     nonce: Annotated[
-        str | None, typer.Option("--nonce", help="64 hex digits that the evidence must answer.")
+        str | None,
+        typer.Option("--nonce", metavar="HEX", help="64 hex digits that the document has to answer."),
     ] = None,
     ca: CaOption = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Keep the document that a URL answered with."),
+    ] = None,
+    tee: TeeOption = None,
+    directory: DirOption = None,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline",
+            help="Instead of a policy: genuine, no debugging, TCB in order. Says nothing about what runs.",
+            rich_help_panel="Raw evidence",
+        ),
+    ] = False,
+    report_data: Annotated[
+        str | None,
+        typer.Option(
+            "--report-data",
+            metavar="HEX",
+            help="What the hardware has to have signed for you (on Azure: what the TPM was asked).",
+            rich_help_panel="Raw evidence",
+        ),
+    ] = None,
+    collateral: CollateralOption = None,
+    online: OnlineOption = False,
+    pccs: PccsOption = None,
+    pccs_ca: PccsCaOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+    html: HtmlOption = None,
+    ear: EarOption = None,
+    ear_key: EarKeyOption = None,
 ) -> None:
-    """Decide whether an endpoint, or a saved document, satisfies a policy."""
-    rules = load_policy(policy)
-    now = time_of(at)
-    wanted = hex_option(nonce, "--nonce", 32, 32)
-    connection: bytes | None = None
+    """Decide whether an endpoint, a saved document, or raw evidence in a folder satisfies a policy.
+
+    Exit codes: 0 accepted, 1 refused, 2 could not decide, 3 accepted as insecure development only.
+    """
+    outputs = choose_outputs(as_json, html, ear, ear_key)
+    services = Services(pccs, pccs_ca, cache) if online else None
+    question = Question(
+        time_of(at), hex_option(nonce, "--nonce", 32, 32), Supplement(collateral, services), ca, save
+    )
+    if target is None:
+        asked = hex_option(report_data, "--report-data", 1, _REPORT_DATA_BYTES)
+        appraisal = _raw(tee, directory, _raw_rules(policy, baseline), question, asked)
+        subject = f"{tee} evidence in {directory}"
+    else:
+        _refuse_raw_options(tee, directory, baseline, report_data)
+        appraisal, asked = _document(target, load_policy(policy), question)
+        subject = target
+    outputs.write(appraisal, subject=subject, nonce=asked)
+    raise typer.Exit(exit_code(appraisal.verdict))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """As of when, with which nonce, with what further collateral; and how to reach a URL."""
+
+    now: datetime
+    nonce: bytes | None
+    supplement: Supplement
+    ca: Path | None
+    save: Path | None
+
+
+def _raw(
+    tee: Tee | None,
+    directory: Path | None,
+    rules: Policy | Baseline,
+    question: Question,
+    report_data: bytes | None,
+) -> Appraisal:
+    kind, place = both(tee, directory)
+    if question.nonce is not None:
+        stop("--nonce belongs to documents", "raw evidence is compared with --report-data", UNDECIDED)
+    if question.save is not None:
+        stop("--save keeps what a URL answered", "raw evidence is in its folder already", UNDECIDED)
+    return judge_raw(kind, place, rules, question.supplement, now=question.now, report_data=report_data)
+
+
+def _raw_rules(policy: Path | None, baseline: bool) -> Policy | Baseline:
+    if policy is not None and baseline:
+        stop("--policy and --baseline exclude each other", "choose one of the two", UNDECIDED)
+    if baseline:
+        return Baseline()
+    return BUILT_IN if policy is None else load_policy(policy)
+
+
+def _refuse_raw_options(
+    tee: Tee | None, directory: Path | None, baseline: bool, report_data: str | None
+) -> None:
+    named = {
+        "--tee": tee is not None,
+        "--dir": directory is not None,
+        "--baseline": baseline,
+        "--report-data": report_data is not None,
+    }
+    given = [name for name, there in named.items() if there]
+    if given:
+        hint = "leave out the URL or file, or leave out " + ", ".join(given)
+        stop(f"{given[0]} is for raw evidence in a folder", hint, UNDECIDED)
+
+
+def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal, bytes | None]:
+    """Judge a gateway's evidence; the nonce that it was asked with comes back too."""
+    wanted, connection = question.nonce, None
     if "://" in target:
         wanted = wanted or secrets.token_bytes(32)
-        document, connection = fetch(target, wanted, ca)
+        document, connection = fetch(target, wanted, question.ca)
+        if question.save is not None:
+            write_file(question.save, document)
     else:
         document = read_file(Path(target))
     appraisal = decide(
-        document, Collateral(), rules, nonce=wanted, now=now, connection_spki_sha256=connection
+        document,
+        question.supplement.gather(_hardware_of(document), question.now),
+        rules,
+        nonce=wanted,
+        now=question.now,
+        connection_spki_sha256=connection,
     )
-    sys.stdout.write(render_json(appraisal) if as_json else render_text(appraisal))
-    raise typer.Exit(exit_code(appraisal.verdict))
+    return appraisal, wanted
+
+
+def _hardware_of(document: bytes) -> Hardware | None:
+    """What `--online` may fetch collateral for; the verifier itself says what is wrong with a document."""
+    try:
+        return parse_document(document).hardware
+    except MalformedEvidence:
+        return None

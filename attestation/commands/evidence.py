@@ -1,0 +1,59 @@
+"""Evidence that a command was given: a URL, a saved document, or a folder of raw evidence."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from attestation.commands.common import REFUSED, UNDECIDED, fetch, read_file, stop
+from attestation.document import Evidence, parse_document
+from attestation.errors import CannotDecide, MalformedEvidence
+from attestation.hardware import Hardware, Tee
+from attestation.raw_files import read_hardware
+from attestation.report import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The hardware's part, and the whole document if it came in one."""
+
+    hardware: Hardware
+    document: Evidence | None = None
+
+
+def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, ca: Path | None) -> Given:
+    """Read what was named, one way or the other. Stops if it cannot be read."""
+    if (target is None) == (tee is None and directory is None):
+        stop(
+            "name either a URL or a saved document, or raw evidence with --tee and --dir",
+            "casemate verify --help shows both",
+            UNDECIDED,
+        )
+    try:
+        if target is None:
+            return Given(read_hardware(*both(tee, directory)))
+        document = parse_document(_bytes_of(target, ca))
+        return Given(document.hardware, document)
+    except MalformedEvidence as error:
+        stop(f"this evidence cannot be read: {printable(str(error))}", error.hint, REFUSED)
+    except CannotDecide as error:
+        stop(printable(str(error)), error.hint, UNDECIDED)
+
+
+def both(tee: Tee | None, directory: Path | None) -> tuple[Tee, Path]:
+    """The two options of raw evidence, of which neither is any use alone."""
+    if tee is None or directory is None:
+        missing = "--tee" if tee is None else "--dir"
+        stop(
+            f"nothing to verify: {missing} is missing" if tee or directory else "nothing to verify",
+            "name a URL or a saved document, or raw evidence with both --tee and --dir",
+            UNDECIDED,
+        )
+    return tee, directory
+
+
+def _bytes_of(target: str, ca: Path | None) -> bytes:
+    if "://" in target:
+        return fetch(target, secrets.token_bytes(32), ca)[0]
+    return read_file(Path(target))
