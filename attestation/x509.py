@@ -112,6 +112,14 @@ def common_name(name: x509.Name) -> str | None:
     return values[0].value
 
 
+def display_name(name: x509.Name) -> str:
+    """The CN as it may reach a terminal or a report: printable ASCII, and not long."""
+    value = common_name(name)
+    if value is None:
+        return "(none)"
+    return value if len(value) <= 64 and value.isascii() and value.isprintable() else "(unprintable)"
+
+
 def signature_problem(signed: _Signed, issuer: x509.Certificate) -> str | None:
     """Why `issuer`'s key did not sign this in AMD's way; None if it did."""
     if signed.issuer != issuer.subject:
@@ -239,9 +247,9 @@ def crl_is_current(crl: x509.CertificateRevocationList, now: datetime) -> bool:
 
 
 def revoked_by(crl: x509.CertificateRevocationList, certificates: Sequence[x509.Certificate]) -> list[str]:
-    """Common names of those among `certificates`, all issued by the CRL's issuer, that it revokes."""
+    """Displayed names of those among `certificates`, all issued by the CRL's issuer, that it revokes."""
     return [
-        common_name(certificate.subject) or "unnamed"
+        display_name(certificate.subject)
         for certificate in certificates
         if certificate.issuer == crl.issuer
         and crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None

@@ -105,6 +105,8 @@ def parse_quote(raw: bytes) -> Quote:
     raw = bytes(raw)
     cursor = Cursor(raw)
     version, att_key_type, tee_type = cursor.u16(), cursor.u16(), cursor.u32()
+    if version not in (3, 4, 5):
+        raise MalformedEvidence(f"quote version {version} is not known (3, 4 and 5 are)")
     if att_key_type != KEY_ECDSA_P256:
         raise MalformedEvidence(f"attestation key type {att_key_type} is not known (2, ECDSA P-256, is)")
     cursor.take(4)  # SVNs of quoting and provisioning enclave in version 3, reserved since: signed, unused
@@ -129,8 +131,6 @@ def parse_quote(raw: bytes) -> Quote:
 
 def _body_layout(cursor: Cursor, version: int, tee_type: int) -> tuple[int | None, int]:
     """Type (from version 5 on) and size of the body, which have to agree with each other and the TEE."""
-    if version not in (3, 4, 5):
-        raise MalformedEvidence(f"quote version {version} is not known (3, 4 and 5 are)")
     if tee_type not in _SIZE_BEFORE_5 or (version == 3 and tee_type != TEE_SGX):
         raise MalformedEvidence(f"TEE type {tee_type:#x} is not known in a quote of version {version}")
     if version < 5:

@@ -73,9 +73,10 @@ class TdReport:
     """The body of a TD quote. Fields that a shorter layout lacks are None.
 
     Measurements are SHA-384 (48 bytes); `tee_tcb_svn*` 16 bytes; `xfam` and `seam_attributes` 8;
-    `report_data` 64. From 1.5 on: `tee_tcb_svn2` is the patch level of the module that runs now (`tee_tcb_svn`: that ran at
-    launch), `mrservicetd` is the digest over service TDs, such as a migration TD. From 1.5 extended on: the
-    last ten, where `init_*` is what held before a migration; `init_fmspc` is 12 bytes, FMSPC first.
+    `report_data` 64. From 1.5 on: `tee_tcb_svn2` is the patch level of the module that runs now, while
+    `tee_tcb_svn` is of the one at launch; `mrservicetd` is the digest over service TDs, such as a migration
+    TD. From 1.5 extended on: the last ten, where `init_*` is what held before a migration; `init_fmspc` is
+    12 bytes, FMSPC first.
     """
 
     raw: bytes

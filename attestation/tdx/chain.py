@@ -130,7 +130,9 @@ class Case:
     @property
     def usable_tcb_info(self) -> TcbInfo:
         """TCB info that Intel signed and that is current."""
-        if isinstance(self.tcb_info, Lacking) or self.tcb_info_forged is not None:
+        if isinstance(self.tcb_info, Lacking):
+            raise CannotDecide(self.tcb_info.reason)
+        if self.tcb_info_forged is not None:
             raise CannotDecide("no TCB info that Intel signed")
         if staleness(self.tcb_info, present(self.tcb_signers), self.now):
             raise CannotDecide("the TCB info is not current")
@@ -139,7 +141,9 @@ class Case:
     @property
     def usable_qe_identity(self) -> QeIdentity:
         """A QE identity that Intel signed and that is current."""
-        if isinstance(self.qe_identity, Lacking) or self.qe_identity_forged is not None:
+        if isinstance(self.qe_identity, Lacking):
+            raise CannotDecide(self.qe_identity.reason)
+        if self.qe_identity_forged is not None:
             raise CannotDecide("no QE identity that Intel signed")
         if staleness(self.qe_identity, present(self.qe_signers), self.now):
             raise CannotDecide("the QE identity is not current")
@@ -218,7 +222,7 @@ def _quote_chain(quote: Quote) -> _Certificates:
 def parse_pem_chain(raw: bytes) -> list[bytes]:
     """The three certificates of a quote, as DER: PEM blocks one after another, then at most zero bytes.
 
-    One spelling per certificate, so that no two quotes differ and mean the same. Raises MalformedEvidence.
+    Nothing stands between or after them that could carry anything. Raises MalformedEvidence.
     """
     found, end = list[bytes](), 0
     while (match := _PEM.match(raw, end)) is not None and len(found) < _CHAIN:
