@@ -1,4 +1,4 @@
-"""The corpus's own rule for real evidence, and nothing more: `casemate verify --baseline`.
+"""The collection's own rule for real evidence, and nothing more: `casemate verify --baseline`.
 
 Authentic hardware, no debugging, no migration agent (AMD) or service TD (Intel), and a TCB status that Intel
 calls up to date or in need of software hardening only. It says nothing about what runs, so it accepts any
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attestation.appraise.rules import on_off, rule
+from attestation.appraise.rules import hexes, listed, on_off, rule
+from attestation.azure.verify import VtpmClaims
 from attestation.check import Check
 from attestation.snp.verify import SnpClaims
+from attestation.tdx.verify import TdxClaims
 
+STATUSES = frozenset({"UpToDate", "SWHardeningNeeded"})
 _SPEC = "docs/spec/policy.md#baseline"
 _NO_AGENT = b"\xff" * 32
 
@@ -22,17 +25,30 @@ class Baseline:
     """Stands where a policy would stand, and has to be written out: nothing falls back to it."""
 
 
-def appraise_baseline(claims: SnpClaims) -> list[Check]:
-    """Judge authentic claims of any platform by the baseline rule."""
-    return _snp(claims)
+def appraise_baseline(claims: SnpClaims | TdxClaims | VtpmClaims) -> list[Check]:
+    """Judge authentic claims of any platform by the baseline rule; below a paravisor, the paravisor's."""
+    hardware = claims.hardware if isinstance(claims, VtpmClaims) else claims
+    return _tdx(hardware) if isinstance(hardware, TdxClaims) else _snp(hardware)
 
 
 def _snp(claims: SnpClaims) -> list[Check]:
     guest = claims.report.policy
     moves = guest.migrate_ma or claims.report.report_id_ma != _NO_AGENT
+    found = "possible" if moves else "no migration agent"
     return [
-        rule("baseline.debug", not guest.debug, "off", on_off(guest.debug), _SPEC),
-        rule(
-            "baseline.migration", not moves, "no migration agent", "possible" if moves else "no agent", _SPEC
-        ),
+        _debug(guest.debug),
+        rule("baseline.migration", not moves, "no migration agent", found, _SPEC),
     ]
+
+
+def _tdx(claims: TdxClaims) -> list[Check]:
+    attributes, service_td = claims.body.td_attributes, claims.body.mrservicetd or bytes(48)
+    return [
+        _debug(attributes.debug or attributes.other_tud != 0),
+        rule("baseline.tcb_status", claims.status in STATUSES, listed(STATUSES), claims.status, _SPEC),
+        rule("baseline.service_td", not any(service_td), "MRSERVICETD is zero", hexes([service_td]), _SPEC),
+    ]
+
+
+def _debug(on: bool) -> Check:
+    return rule("baseline.debug", not on, "off", on_off(on), _SPEC)

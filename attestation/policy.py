@@ -125,6 +125,7 @@ class TdxPolicy:
     minimum_evaluation_number: int = SHIPPED_EVALUATION_NUMBER
     allow_attributes: frozenset[str] = frozenset()
     allow_migration: bool = False
+    allow_smt: bool = True
     require_sept_ve_disable: bool = True
 
 

@@ -186,6 +186,7 @@ _TDX: Mapping[str, _Reader] = MappingProxyType(
         "minimum_evaluation_number": _COUNT,
         "allow_attributes": subset(TD_ATTRIBUTES),
         "allow_migration": boolean,
+        "allow_smt": boolean,
         "require_sept_ve_disable": boolean,
     }
 )
@@ -248,6 +249,8 @@ def _azure(table: Table) -> AzurePolicy:
         tdx=_tdx(table.table("tdx")),
         maa=_take_all(table.table("maa"), MaaPolicy(), _MAA),
     )
+    if special.maa.required and not special.maa.issuers:
+        raise MalformedEvidence("[azure.maa] required, but no issuer is named")
     return _take_all(table, special, _AZURE)
 
 

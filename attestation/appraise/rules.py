@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from attestation.check import Check, Outcome, Stage
 from attestation.policy import ReferenceSet
@@ -36,16 +36,37 @@ def switch(check_id: str, on: bool, accepted: Iterable[bool], reference: str) ->
     return rule(check_id, on in wanted, expected, on_off(on), reference)
 
 
-def matching_set(
-    sets: Iterable[ReferenceSet], measured: Mapping[str, bytes], unjudged: frozenset[str] = frozenset()
-) -> ReferenceSet | None:
-    """The first set of which every register matches; a register that a set does not state has to be zeros."""
-    judged_here = {name: value for name, value in measured.items() if name not in unjudged}
-    for candidate in sets:
-        wanted = candidate.values
-        if all(value == wanted.get(name, bytes(len(value))) for name, value in judged_here.items()):
-            return candidate
-    return None
+def reference_set(
+    check_id: str,
+    sets: Sequence[ReferenceSet],
+    measured: Mapping[str, bytes],
+    unjudged: frozenset[str],
+    reference: str,
+) -> Check:
+    """All registers of one set have to match together; one that the set does not state has to be zeros.
+
+    A refusal names the set that comes closest, and the registers in which it differs.
+    """
+    values = {name: value for name, value in measured.items() if name not in unjudged}
+    misses = sorted(((_differing(one, values), one.name) for one in sets), key=lambda miss: len(miss[0]))
+    closest = [f"{name} differs in {', '.join(differing)}" for differing, name in misses[:1] if differing]
+    matches = bool(misses) and not misses[0][0]
+    verdict = f"as in {misses[0][1]}" if matches else "; ".join(closest) or "no set is named"
+    ignored = f"; not judged: {listed(unjudged)}" if unjudged else ""
+    return rule(check_id, matches, _described(sets) + ignored, f"{verdict}: {_registers(values)}", reference)
+
+
+def _differing(candidate: ReferenceSet, values: Mapping[str, bytes]) -> list[str]:
+    wanted = candidate.values
+    return [name for name, value in values.items() if value != wanted.get(name, bytes(len(value)))]
+
+
+def _described(sets: Iterable[ReferenceSet]) -> str:
+    return "; ".join(f"{one.name} ({_registers(one.values)}, others zero)" for one in sets) or "none named"
+
+
+def _registers(values: Mapping[str, bytes]) -> str:
+    return ", ".join(f"{name} {value.hex()}" for name, value in values.items())
 
 
 def on_off(value: bool) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from attestation.appraise.rules import (
     judged,
     listed,
-    matching_set,
     member_or_zeros,
     rule,
     switch,
 )
 from attestation.check import Check, Outcome
 from attestation.model import Tcb
-from attestation.policy import ReferenceSet, SnpPolicy
+from attestation.policy import SnpPolicy
 from attestation.snp.abi import Report
 from attestation.snp.verify import SnpClaims
 
@@ -57,20 +56,15 @@ def _launch(report: Report, policy: SnpPolicy) -> list[Check]:
 
 def _measurement(report: Report, policy: SnpPolicy) -> Check:
     """A listed digest, one of a named set, or, if the policy says so, whatever a listed ID key signed."""
-    plain = tuple(ReferenceSet("listed", {"measurement": value}) for value in sorted(policy.measurements))
-    match = matching_set(plain + policy.sets, {"measurement": report.measurement})
-    by_key = policy.trust_id_key and report.id_key_digest in policy.id_key_digests
-    wanted = [f"{one.name} {one.values['measurement'].hex()}" for one in plain + policy.sets]
+    named = [("listed", value) for value in sorted(policy.measurements)]
+    named += [(one.name, one.values["measurement"]) for one in policy.sets]
+    matches = [f"{name} " for name, value in named if value == report.measurement]
+    wanted = [f"{name} {value.hex()}" for name, value in named]
     if policy.trust_id_key:
         wanted.append("any that a listed ID key signed")
-    how = f"{match.name} " if match else "by its ID key " if by_key else ""
-    return rule(
-        "snp.measurement",
-        match is not None or by_key,
-        listed(wanted),
-        f"{how}{report.measurement.hex()}",
-        _SNP,
-    )
+        matches += ["by its ID key "] if report.id_key_digest in policy.id_key_digests else []
+    how = matches[0] if matches else ""
+    return rule("snp.measurement", bool(matches), listed(wanted), f"{how}{report.measurement.hex()}", _SNP)
 
 
 def _demands(report: Report, policy: SnpPolicy) -> list[Check]:
