@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 from rich.markup import escape
 
-from attestation.commands import collateral
+from attestation.commands import collateral, policy
 from attestation.commands.common import UNDECIDED, stop
 from attestation.commands.inspect import inspect
 from attestation.commands.proxy import proxy
@@ -21,7 +21,7 @@ from attestation.commands.verify import verify
 
 GROUP = "casemate.commands"
 _OWN: dict[str, Callable[..., None]] = {"verify": verify, "inspect": inspect, "proxy": proxy}
-_GROUPS = {"collateral": collateral.app}
+_GROUPS = {"collateral": collateral.app, "policy": policy.app}
 _HELP = """Verify what runs behind an endpoint before anything is sent to it.
 
 Exit codes of verify: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), 3 accepted as

@@ -46,8 +46,8 @@ def fetch_collateral(
     """
     if out is None:
         stop("--out is missing", "name the folder that the files go into: --out DIR", UNDECIDED)
-    given = given_evidence(target, tee, directory, ca)
-    files = collateral_files(Services(pccs, pccs_ca, cache).fetch(given.hardware, renew=True))
+    hardware = given_evidence(target, tee, directory, ca)
+    files = collateral_files(Services(pccs, pccs_ca, cache).fetch(hardware, renew=True))
     if not files:
         stop("no collateral could be had, so nothing was written", "", UNDECIDED)
     _make(out)

@@ -104,9 +104,13 @@ def load_policy(path: Path | None) -> Policy:
             "draft one with `casemate policy init URL`, confirm its lines, and pass it with --policy",
             UNDECIDED,
         )
-    raw = read_file(path, POLICY_BYTES)
+    return parse_policy_file(read_file(path, POLICY_BYTES), path.parent)
+
+
+def parse_policy_file(raw: bytes, folder: Path) -> Policy:
+    """A policy's bytes as a value; release files are looked for in `folder`. Stops if it cannot be used."""
     try:
-        return parse_policy(raw, _releases(raw, path.parent))
+        return parse_policy(raw, _releases(raw, folder))
     except PolicyInvalid as error:
         stop(printable(str(error)), error.hint, UNDECIDED)
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from attestation.commands.common import REFUSED, UNDECIDED, fetch, read_file, stop
-from attestation.document import Evidence, parse_document
+from attestation.document import parse_document
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Hardware, Tee
 from attestation.raw_files import read_hardware
 from attestation.report import printable
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The hardware's part, and the whole document if it came in one."""
-
-    hardware: Hardware
-    document: Evidence | None = None
-
-
-def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, ca: Path | None) -> Given:
+def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, ca: Path | None) -> Hardware:
     """Read what was named, one way or the other. Stops if it cannot be read."""
     if (target is None) == (tee is None and directory is None):
         stop(
@@ -30,11 +21,18 @@ def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, 
             "casemate verify --help shows both",
             UNDECIDED,
         )
+    if target is None:
+        return read_raw(*both(tee, directory))
     try:
-        if target is None:
-            return Given(read_hardware(*both(tee, directory)))
-        document = parse_document(_bytes_of(target, ca))
-        return Given(document.hardware, document)
+        return parse_document(_bytes_of(target, ca)).hardware
+    except MalformedEvidence as error:
+        stop(f"this evidence cannot be read: {printable(str(error))}", error.hint, REFUSED)
+
+
+def read_raw(tee: Tee, directory: Path) -> Hardware:
+    """Raw evidence out of a folder. Stops if it cannot be read."""
+    try:
+        return read_hardware(tee, directory)
     except MalformedEvidence as error:
         stop(f"this evidence cannot be read: {printable(str(error))}", error.hint, REFUSED)
     except CannotDecide as error:

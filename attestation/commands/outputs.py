@@ -26,6 +26,7 @@ from attestation.report import render_json, render_text
 EarKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _KEY_HINT = "an Ed25519 or P-256 key, unencrypted, as `openssl genpkey -algorithm ed25519` writes it"
 _KEY_BYTES = 16 * 1024
+_SHORTEST_EAR_NONCE = 8
 _PANEL = "Output"
 
 JsonOption = Annotated[
@@ -82,7 +83,7 @@ class Outputs:
 
         result = build_ear(
             appraisal,
-            nonce=nonce,
+            nonce=nonce if nonce is not None and len(nonce) >= _SHORTEST_EAR_NONCE else None,
             now=datetime.now(UTC),
             developer="Casemate",
             build=f"casemate {_version()}",
