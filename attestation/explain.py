@@ -95,12 +95,12 @@ def _merge(*tables: Mapping[str, tuple[str, str, str, str]]) -> Mapping[str, Exp
 EXPLANATIONS: Mapping[str, Explanation] = _merge(
     gateway.ENTRIES, snp.ENTRIES, tdx.ENTRIES, azure.ENTRIES, platform.ENTRIES
 )
+_UNKNOWN = Explanation("other", "A check without explanation", "Unknown.", "Unknown.")
 
 
 def explain(check_id: str) -> Explanation:
-    """The explanation of a check; for an unknown id one that says no more than the id."""
-    unknown = Explanation("other", check_id, "No explanation is known for this check.", "Unknown.")
-    return EXPLANATIONS.get(check_id, unknown)
+    """The explanation of a check; for an unknown id one that says so."""
+    return EXPLANATIONS.get(check_id, _UNKNOWN)
 
 
 def by_layer(checks: Iterable[Check]) -> list[tuple[Layer, list[Check]]]:

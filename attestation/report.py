@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attestation.check import Check, Outcome
-from attestation.explain import by_layer, explain
+from attestation.explain import LAYERS, by_layer, explain
 from attestation.model import Appraisal, Fact, Verdict
 
 FORMAT = "casemate/appraisal/1"
@@ -159,16 +159,24 @@ def _record(appraisal: Appraisal) -> list[str]:
 
 def _checks(appraisal: Appraisal) -> list[str]:
     lines: list[str] = []
-    for layer, checks in by_layer(appraisal.checks):
-        lines += ["", f"{layer.question}  {_ANSWERS[worst(checks)]}"]
+    simulated = appraisal.verdict is Verdict.ACCEPTED_INSECURE
+    groups = by_layer(appraisal.checks)
+    for layer, checks in groups:
+        outcome = worst(checks)
+        answer = "simulated" if simulated and outcome is Outcome.PASS else _ANSWERS[outcome]
+        lines += ["", f"{layer.question}  {answer}"]
         for check in checks:
-            lines += _check(check)
-    return lines
+            lines += _check(check, simulated=simulated)
+    seen = {layer.name for layer, _ in groups}
+    unseen = [layer.question for layer in LAYERS if layer.name in MAIN_QUESTIONS and layer.name not in seen]
+    return [*lines, *(f"\n{question}  not looked at" for question in unseen)]
 
 
-def _check(check: Check) -> list[str]:
+def _check(check: Check, *, simulated: bool) -> list[str]:
+    """One line; three more if it did not pass. Inside a simulation nothing passes, it only holds there."""
     told = explain(check.id)
-    line = f"  {_MARKS[check.outcome]:<9}  {printable(check.id):<27} {told.title}: {printable(check.found)}"
+    mark = "simulated" if simulated and check.outcome is Outcome.PASS else _MARKS[check.outcome]
+    line = f"  {mark:<9}  {printable(check.id):<27} {told.title}: {printable(check.found)}"
     if check.outcome not in _EXPLAIN_FULLY:
         return [line]
     return [

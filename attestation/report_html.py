@@ -17,7 +17,7 @@ from attestation.explain import LAYERS, Layer, by_layer, explain
 from attestation.model import Appraisal, Verdict
 from attestation.report import LIMITS, MAIN_QUESTIONS, flatten, printable, render_json, worst, write_time
 from attestation.report_style import ICONS, STYLE, page_style
-from attestation.report_words import ANSWERS, BASELINE_ONLY, MARKS, VOICES, WORDS, Voice
+from attestation.report_words import ANSWERS, BASELINE_ONLY, MARKS, SIMULATED, VOICES, WORDS, Voice
 
 _LONG = 4_096
 _SHORT = 240
@@ -99,6 +99,7 @@ def _reasons(appraisal: Appraisal, voice: Voice) -> str:
     items = [
         f'<li><a href="#c{index}">{_safe(explain(check.id).title, _SHORT)}</a>'
         f"<span>Not shown: {escape(explain(check.id).proves)}</span>"
+        f'<span class="value">Expected: {_safe(check.expected, _SHORT)}</span>'
         f'<span class="value">Found: {_safe(check.found, _SHORT)}</span></li>'
         for index, check in checks[:_REASONS]
     ]
@@ -124,7 +125,7 @@ def _answer(layer: Layer, checks: list[Check], *, simulated: bool) -> str:
         )
     outcome = worst(checks)
     hollow = simulated and outcome is Outcome.PASS
-    style, text = ("insecure", "Simulated") if hollow else (outcome.value, ANSWERS[outcome])
+    style, text = ("hollow", "Simulated") if hollow else (outcome.value, ANSWERS[outcome])
     count = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
     return (
         f'<li class="{style}"><span class="mark">{_icon(style)}{text}</span>'
@@ -154,24 +155,26 @@ def _record(appraisal: Appraisal, subject: str, verifier: str) -> str:
         ("Same decision as JSON, SHA-256", _digest(hashlib.sha256(render_json(appraisal).encode()).digest())),
         ("Judged by", _safe(verifier, _SHORT)),
     ]
-    return f"<section><h2>The record</h2>{_rows(rows)}</section>"
+    return f'<section class="record"><h2>The record</h2>{_rows(rows)}</section>'
 
 
 def _checks(appraisal: Appraisal) -> str:
     place = {id(check): index for index, check in enumerate(appraisal.checks)}
+    simulated = appraisal.verdict is Verdict.ACCEPTED_INSECURE
     groups = "".join(
         f'<h3 id="{layer.name}">{escape(layer.question)}</h3><p class="lede">{escape(layer.about)}</p>'
-        + "".join(_check(check, place[id(check)]) for check in checks)
+        + "".join(_check(check, place[id(check)], simulated=simulated) for check in checks)
         for layer, checks in by_layer(appraisal.checks)
     )
     return f"<section><h2>Every check</h2>{groups}</section>"
 
 
-def _check(check: Check, index: int) -> str:
-    told, (word, leads) = explain(check.id), MARKS[check.outcome]
+def _check(check: Check, index: int, *, simulated: bool) -> str:
+    told = explain(check.id)
+    hollow = simulated and check.outcome is Outcome.PASS
+    style, word, leads = SIMULATED if hollow else (check.outcome.value, *MARKS[check.outcome])
     return (
-        f'<article class="check {check.outcome.value}" id="c{index}">'
-        f'<p class="mark">{_icon(check.outcome.value)}{word}</p><div>'
+        f'<article class="check {style}" id="c{index}"><p class="mark">{_icon(style)}{word}</p><div>'
         f"<h4>{_safe(told.title, _SHORT)}</h4>"
         f'<p class="says">{leads}{escape(told.proves)}</p>{_pair(check)}'
         f'<p class="open">Leaves open: {escape(told.leaves_open)}</p>'

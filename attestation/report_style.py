@@ -40,6 +40,7 @@ stroke-linecap:round;stroke-linejoin:round;vertical-align:-.2em}
 .fail{--hue:var(--fail);--tint:var(--fail-wash)}
 .undecided{--hue:var(--undecided);--tint:var(--undecided-wash)}
 .insecure{--hue:var(--insecure);--tint:var(--insecure-wash)}
+.hollow{--hue:var(--insecure);--tint:transparent}
 .noted,.unseen{--hue:var(--noted);--tint:var(--noted-wash)}
 .verdict{margin:2rem 0 0;padding:1.6rem 1.75rem 1.75rem;background:var(--tint);border:1px solid var(--hue);
 border-left-width:6px;border-radius:6px}
@@ -94,14 +95,19 @@ padding-right:.6rem}}
 :root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--wash:#f4f4f4;
 --pass:#17603f;--fail:#9c2317;--undecided:#76490a;--insecure:#8b1a56;--noted:#444;
 --pass-wash:#fff;--fail-wash:#fff;--undecided-wash:#fff;--insecure-wash:#fff;--noted-wash:#fff}
-body{font-size:9.5pt;line-height:1.45}
+html{font-size:11.5px}
+body{line-height:1.45}
 main{max-width:none;padding:0}
-h1{font-size:19pt}h2{font-size:14pt;margin-top:22pt}h3{font-size:11.5pt;margin-top:16pt}h4{font-size:10pt}
+h2{margin-top:2.2rem}h3{margin-top:1.7rem}
 h2,h3,h4,.lede{break-after:avoid}
 .check,.rows>div,.answers li,.verdict,.reasons li{break-inside:avoid}
-.check{padding:7pt 0;grid-template-columns:82pt 1fr}
-.check.fail,.check.undecided,.check.insecure{margin-left:0;margin-right:0;padding:7pt 6pt}
-code,.value,pre{font-size:7.5pt}
+.check{padding:.6rem 0;grid-template-columns:7.5rem 1fr}
+.pair{grid-template-columns:5.5rem 1fr;margin:.25rem 0}.ref{margin-top:.1rem}
+.rows>div{grid-template-columns:13rem 1fr;padding:.3rem 0}
+.answers li{grid-template-columns:10.5rem 1fr auto;padding:.4rem 0}
+.answers .ask{grid-column:auto;grid-row:auto}
+.record{break-inside:avoid}
+.check.fail,.check.undecided,.check.insecure{margin-left:0;margin-right:0;padding:.6rem}
 a{text-decoration:none}}
 """
 
@@ -126,6 +132,7 @@ ICONS = (
     + _symbol("fail", f'{_RING}<path d="m8.5 8.5 7 7m0-7-7 7"/>')
     + _symbol("undecided", f'{_RING}<path d="M9.3 9.2a2.8 2.8 0 1 1 4 2.8c-.9.4-1.3 1-1.3 2m0 3v.1"/>')
     + _symbol("insecure", '<path d="M12 3 1.8 21h20.4zm0 7v5m0 3v.1"/>')
+    + _symbol("hollow", '<path d="M12 3 1.8 21h20.4zm0 7v5m0 3v.1"/>')
     + _symbol("noted", f'{_RING}<path d="M12 11v6m0-10v.1"/>')
     + _symbol("unseen", f'{_RING}<path d="M8 12h8"/>')
     + "</svg>"

@@ -68,6 +68,8 @@ MARKS: dict[Outcome, tuple[str, str]] = {
     Outcome.INSECURE: ("Insecure", "Not shown: "),
     Outcome.NOTED: ("Noted", "For information, decides nothing. "),
 }
+# A check that holds inside a simulation shows nothing, and must not look like one that passed.
+SIMULATED = ("hollow", "Simulated", "Would show, on genuine hardware: ")
 ANSWERS: dict[Outcome, str] = {
     Outcome.PASS: "Yes",
     Outcome.FAIL: "No",

@@ -57,6 +57,31 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "The listed measurements of the guest are the ones that the virtual TPM signed.",
         "Whether they belong to acceptable software; the policy decides that.",
     ),
+    "azure.measurement": (
+        "software",
+        "Measurement of the guest",
+        "All fingerprints of what the guest started are those of one set that the policy lists.",
+        "That this software does what it should; and the paravisor that took the fingerprints has to be "
+        "trusted.",
+    ),
+    "azure.secure_boot": (
+        "software",
+        "Secure boot",
+        "Secure boot is on for the guest, if the policy demands it.",
+        "Whose keys secure boot accepts; the measurement of the guest names them.",
+    ),
+    "azure.console": (
+        "software",
+        "Console of the guest",
+        "No console is attached to the guest, if the policy demands it.",
+        "Other ways in that the software itself may offer.",
+    ),
+    "azure.maa.present": (
+        "opinion",
+        "Second opinion at hand",
+        "Microsoft's own verdict was supplied, if the policy demands it.",
+        "Whether it is genuine and agrees; the next checks show that.",
+    ),
     "azure.maa.signature": (
         "opinion",
         "Microsoft's second opinion",

@@ -9,6 +9,12 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Every part of the evidence could be read completely, and nothing in it was skipped.",
         "Whether any of it is true; everything below is about that.",
     ),
+    "evidence.report_data": (
+        "question",
+        "The value that was asked for",
+        "The hardware signed the very bytes that the asker named.",
+        "Who chose those bytes, and when.",
+    ),
     "statement.purpose": (
         "question",
         "Purpose of the evidence",

@@ -119,7 +119,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "software",
         "Measurement of the software",
         "The machine was started with exactly the software whose fingerprint the policy lists.",
-        "That this software does what it should; whoever lists a fingerprint vouches for that.",
+        "That this software does what it should. On Azure this is Microsoft's paravisor; the guest has a "
+        "check of its own.",
     ),
     "snp.debug": (
         "software",
@@ -144,6 +145,84 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Shared processor cores",
         "Two hardware threads of a core are shared, or not, as the policy demands.",
         "Side channels of other kinds.",
+    ),
+    "snp.single_socket": (
+        "machine",
+        "One processor only",
+        "The guest runs on one processor alone, if the policy demands it.",
+        "What else runs on that processor.",
+    ),
+    "snp.aes_256_xts": (
+        "machine",
+        "Stronger memory encryption",
+        "Memory is encrypted with 256-bit keys, if the policy demands it.",
+        "Encryption hides content, not which parts of memory change.",
+    ),
+    "snp.rapl": (
+        "machine",
+        "Power meter switched off",
+        "The power meter, which can betray secrets, is off, if the policy demands it.",
+        "Side channels of other kinds.",
+    ),
+    "snp.ciphertext_hiding": (
+        "machine",
+        "Encrypted memory hidden",
+        "The host cannot even look at the encrypted form of memory, if the policy demands it.",
+        "Without this the host sees which parts of memory change, and may learn from that.",
+    ),
+    "snp.page_swap": (
+        "machine",
+        "Memory stays in place",
+        "The host cannot move pages of the guest's memory, if the policy demands it.",
+        "Side channels of other kinds.",
+    ),
+    "snp.tsme": (
+        "machine",
+        "All memory encrypted",
+        "The machine encrypts all of its memory, also outside guests, if the policy demands it.",
+        "The guest's own memory is encrypted in any case.",
+    ),
+    "snp.ecc": (
+        "machine",
+        "Memory that corrects errors",
+        "The machine has memory that notices flipped bits, if the policy demands it.",
+        "Deliberate attacks on memory that such memory does not notice.",
+    ),
+    "snp.cxl": (
+        "machine",
+        "Memory outside the machine",
+        "The guest's memory may, or may not, lie on external (CXL) devices, as the policy demands.",
+        "If allowed: who can touch those devices.",
+    ),
+    "snp.abi": (
+        "machine",
+        "Firmware interface",
+        "The guest demanded firmware with at least the interface version of the policy.",
+        "Flaws of that version.",
+    ),
+    "snp.tcb.launch": (
+        "machine",
+        "Firmware level at launch",
+        "The firmware was already recent enough when the guest was started.",
+        "Flaws for which no fixed firmware exists yet.",
+    ),
+    "snp.provisional": (
+        "machine",
+        "Firmware cannot be exchanged",
+        "The firmware in use is final: the machine cannot go back to the one before while guests run.",
+        "If the policy allows provisional firmware: an exchange while the guest runs.",
+    ),
+    "snp.mitigations": (
+        "machine",
+        "Mitigations in force",
+        "The protections that the policy names were in force at launch, and are now.",
+        "Reports before version 5 list none, so a policy that names any refuses them.",
+    ),
+    "snp.guest_svn": (
+        "software",
+        "Version of the software",
+        "The signed security version of the software is at least the one that the policy demands.",
+        "What that number means; the signer of the launch decides.",
     ),
     "snp.product.allowed": (
         "machine",
@@ -200,18 +279,6 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Accepted kind of key",
         "The policy accepts this kind of key: the chip's own, or one lent to a cloud provider.",
         "How a cloud provider guards a key lent to it.",
-    ),
-    "snp.chip.allowed": (
-        "machine",
-        "Accepted chip",
-        "The chip is one the policy lists, if it lists any.",
-        "Without a list any genuine chip passes, also one in an attacker's hands.",
-    ),
-    "snp.csp.allowed": (
-        "machine",
-        "Accepted cloud provider",
-        "A key lent to a cloud provider belongs to one the policy lists.",
-        "Which of that provider's machines it is.",
     ),
     "snp.crl.present": (
         "machine",

@@ -135,4 +135,96 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Intel knows the machine's firmware level and has not withdrawn it.",
         "Whether known weaknesses remain; the policy decides which standing is good enough.",
     ),
+    "tdx.measurement": (
+        "software",
+        "Measurement of the software",
+        "All fingerprints of what was started are those of one set that the policy lists.",
+        "That this software does what it should. On Azure this is Microsoft's paravisor; the guest has a "
+        "check of its own.",
+    ),
+    "tdx.mrseam": (
+        "machine",
+        "Accepted TDX module",
+        "The policy accepts this TDX module, if it lists any.",
+        "Without a list any module passes that Intel lists.",
+    ),
+    "tdx.debug": (
+        "software",
+        "Debug mode",
+        "The host cannot use the debugging interface to read or change the guest's memory.",
+        "Doors that the software itself may offer.",
+    ),
+    "tdx.migration": (
+        "software",
+        "Moving to another machine",
+        "The guest cannot be moved to another machine, unless the policy allows it.",
+        "If allowed: everything depends on the helper machine that moves it.",
+    ),
+    "tdx.sept_ve": (
+        "software",
+        "No surprises from the host",
+        "The host cannot disturb the guest by taking memory away in a way that the guest must handle.",
+        "Other ways to disturb it; the host can always stop it.",
+    ),
+    "tdx.attributes": (
+        "software",
+        "Further features",
+        "No feature is switched on that the policy does not allow, and none that is unknown.",
+        "What allowed features may betray.",
+    ),
+    "tdx.config_id": (
+        "software",
+        "Configuration named at launch",
+        "The configuration value set at launch is one that the policy lists, or none.",
+        "The host chooses this value: it is a label unless the measured software acts on it.",
+    ),
+    "tdx.owner": (
+        "software",
+        "Owner named at launch",
+        "The owner value set at launch is one that the policy lists, or none.",
+        "The host chooses this value: it is a label unless the measured software acts on it.",
+    ),
+    "tdx.owner_config": (
+        "software",
+        "Owner's configuration named at launch",
+        "The owner's configuration value set at launch is one that the policy lists, or none.",
+        "The host chooses this value: it is a label unless the measured software acts on it.",
+    ),
+    "tdx.service_td": (
+        "software",
+        "Helper machines",
+        "No other virtual machine may serve or change this one, or only those that the policy lists.",
+        "If some are listed: everything depends on them.",
+    ),
+    "tdx.tcb.status": (
+        "machine",
+        "Accepted standing with Intel",
+        "The policy accepts Intel's verdict on the machine's firmware.",
+        "Flaws that Intel has not published, and those that come with an accepted verdict.",
+    ),
+    "tdx.tcb.advisories": (
+        "machine",
+        "Open security advisories",
+        "No advisory of Intel is open for this machine, except those that the policy accepts.",
+        "What the accepted advisories allow an attacker.",
+    ),
+    "tdx.tcb.evaluation": (
+        "machine",
+        "Recent enough list from Intel",
+        "The machine was judged by a list of Intel's that is recent enough for the policy.",
+        "Lists that Intel published since.",
+    ),
+    "tdx.collateral.age": (
+        "machine",
+        "Age of Intel's lists",
+        "Intel's lists were issued recently enough for the policy, so the host cannot hold back newer "
+        "ones for long.",
+        "News that Intel published within that span.",
+    ),
+    "tdx.smt": (
+        "machine",
+        "Shared processor cores",
+        "Two hardware threads of a core are shared, or not, as the policy demands.",
+        "Side channels of other kinds.",
+    ),
 }

@@ -14,6 +14,7 @@ MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
     "member",
     "member_or_zeros",
     "switch",
+    "reference_set",
 }
 
 
