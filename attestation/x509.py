@@ -70,9 +70,12 @@ def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str, limit: int)
         with _WARNINGS, warnings.catch_warnings():
             warnings.filterwarnings("error", module=_THIS_MODULE)
             warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=_THIS_MODULE)
-            return loader(bytes(der))
+            loaded = loader(bytes(der))
     except _UNREADABLE as error:
         raise MalformedEvidence(f"not a DER {what} that we can read") from error
+    if der[-len(loaded.signature) - 1]:  # the one byte of a BIT STRING that neither is signed nor signs
+        raise MalformedEvidence(f"a {what} whose signature has unused bits")
+    return loaded
 
 
 def _certificate(der: bytes) -> x509.Certificate:
@@ -247,10 +250,23 @@ def crl_is_current(crl: x509.CertificateRevocationList, now: datetime) -> bool:
 
 
 def revoked_by(crl: x509.CertificateRevocationList, certificates: Sequence[x509.Certificate]) -> list[str]:
-    """Displayed names of those among `certificates`, all issued by the CRL's issuer, that it revokes."""
+    """Displayed names of those among `certificates`, all issued by the CRL's issuer, that it revokes.
+
+    Raises MalformedEvidence for a serial number that no list could name.
+    """
     return [
         display_name(certificate.subject)
         for certificate in certificates
         if certificate.issuer == crl.issuer
-        and crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+        and crl.get_revoked_certificate_by_serial_number(_serial_number(certificate)) is not None
     ]
+
+
+def _serial_number(certificate: x509.Certificate) -> int:
+    """The serial number, without the warning that zero (every VCEK's) brings; below, MalformedEvidence."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=_THIS_MODULE)
+        number = certificate.serial_number
+    if number < 0:
+        raise MalformedEvidence("a certificate's serial number is negative")
+    return number
