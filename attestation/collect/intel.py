@@ -50,6 +50,7 @@ _AUTHORITIES: dict[str | None, Authority] = {
     "Intel SGX PCK Processor CA": "processor",
 }
 _DAY = timedelta(days=1)
+_VISIBLE = re.compile(r"[!-~]+")
 _API = re.compile(r"/(?:sgx|tdx)/certification/v4/?\Z")
 
 
@@ -75,9 +76,9 @@ def service_at(pccs: str | None) -> Service:
     if pccs is None:
         return INTEL
     parts = urlsplit(pccs)
-    if parts.scheme != "https" or not parts.hostname or not pccs.isascii():
+    if not _VISIBLE.fullmatch(pccs) or parts.scheme != "https" or not parts.hostname or parts.port == 0:
         raise ValueError("a PCCS is named with an https:// URL")
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in pccs or "#" in pccs:
         raise ValueError("a PCCS's URL has no user name, query or fragment")
     host = parts.netloc.lower()
     base = f"https://{host}{_API.sub('', parts.path).rstrip('/')}"
