@@ -17,6 +17,7 @@ from tests.fakes.evidence import DEVELOPMENT_TABLE, PINS, Scene, config, outcome
 SMT = 1 << 17 | 1 << 16
 MIGRATE = 1 << 17 | 1 << 18
 END = int(NOW.timestamp())
+PROVISIONAL = "[snp]\nallow_provisional_firmware = true\n"
 VLEK = 'signing_keys = ["vlek"]\n'
 CHIP = bytes(range(1, 65)).hex()
 NAMED = f"[config]\nproviders = {{ 'model.example:8443' = ['{PINS[0]}', '{PINS[1]}'] }}\n"
@@ -52,8 +53,9 @@ REFUSED: list[Case] = [
     ("snp.migration", {"report": {"report_id_ma": bytes(32)}}, ""),
     ("snp.smt", {"report": {"policy": SMT}}, "[snp]\nallow_smt = false\n"),
     ("snp.product.allowed", {}, '[snp]\nproducts = ["Turin"]\n'),
-    ("snp.tcb.committed", {"report": {"committed_tcb_raw": old(snp=22)}}, ""),
-    ("snp.tcb.committed", {"report": {"committed_tcb_raw": old(microcode=83)}}, ""),
+    ("snp.tcb.committed", {"report": {"committed_tcb_raw": old(snp=22)}}, PROVISIONAL),
+    ("snp.tcb.committed", {"report": {"committed_tcb_raw": old(microcode=83)}}, PROVISIONAL),
+    ("snp.provisional", {"report": {"committed_tcb_raw": old(snp=24)}}, ""),
     ("snp.alias_check", {"report": {"platform_info": 0x04}}, ""),
     ("snp.id_key", {"report": {"id_key_digest": b"\x01" * 48}}, ""),
     ("snp.id_key", {}, f'[snp]\nid_key_digests = ["{"01" * 48}"]\n'),
@@ -68,6 +70,17 @@ REFUSED: list[Case] = [
     ("manifest.root_source", {"manifest": {"root_source": "operator"}}, ""),
     ("manifest.root_source", {"manifest": {"root_source": "ephemeral"}}, ""),
     ("manifest.root_source", {"manifest": {"root_source": "insecure-development"}}, ""),
+    ("manifest.rollback", {"manifest": {"rollback": None}}, ""),
+    ("manifest.rollback", {"manifest": {"rollback": "none"}}, ""),
+    ("manifest.rollback", {}, '[manifest]\nrollback = ["none", "witness"]\n'),
+    ("manifest.ledger_epoch", {}, "[manifest]\nminimum_ledger_epoch = 0\n"),
+    (
+        "manifest.ledger_epoch",
+        {"manifest": {"ledger_epoch": 6}},
+        "[manifest]\nminimum_ledger_epoch = 7\n",
+    ),
+    ("platform.tee", {}, 'tees = ["tdx"]\n'),
+    ("platform.trust_class", {}, 'trust_classes = ["paravisor-vtpm"]\n'),
     ("manifest.keys", {"manifest": {"tls_spki_sha256": ()}}, ""),
     ("manifest.keys", {"manifest": {"hpke_x25519": ()}}, ""),
     ("manifest.not_after", {"manifest": {"not_after": END}}, ""),
@@ -104,9 +117,10 @@ ACCEPTED: list[Case] = [
     (
         "snp.tcb.committed",
         {"report": {"committed_tcb_raw": old(snp=22)}},
-        "[snp]\n[snp.minimum_tcb.Genoa]\nbootloader = 10\ntee = 0\nsnp = 22\nmicrocode = 84\n",
+        f"{PROVISIONAL}[snp.minimum_tcb.Genoa]\nbootloader = 10\ntee = 0\nsnp = 22\nmicrocode = 84\n",
     ),
-    ("snp.alias_check", {"report": {"platform_info": 0}}, "[snp]\nrequire_alias_check = false\n"),
+    ("snp.provisional", {"report": {"committed_tcb_raw": old(snp=24)}}, PROVISIONAL),
+    ("snp.alias_check", {"report": {"platform_info": 0x04}}, "[snp]\nrequire_alias_check = false\n"),
     (
         "snp.id_key",
         {"report": {"id_key_digest": b"\x01" * 48}},
@@ -128,6 +142,14 @@ ACCEPTED: list[Case] = [
         {"manifest": {"root_source": "operator"}},
         '[manifest]\nroot_sources = ["operator"]\n',
     ),
+    ("manifest.rollback", {"manifest": {"rollback": None}}, '[manifest]\nrollback = ["none"]\n'),
+    ("manifest.rollback", {"manifest": {"rollback": "witness"}}, '[manifest]\nrollback = ["witness"]\n'),
+    (
+        "manifest.ledger_epoch",
+        {"manifest": {"ledger_epoch": 7}},
+        "[manifest]\nminimum_ledger_epoch = 7\n",
+    ),
+    ("platform.tee", {}, 'tees = ["sev-snp"]\n'),
     ("manifest.not_after", {"manifest": {"not_after": END + 1}}, ""),
     ("manifest.max_age", {"manifest": {"not_after": END + 90_000 + 300}}, ""),
     ("config.readable", {}, ""),
@@ -181,22 +203,27 @@ def test_refuses_a_reported_level_below_the_floor(genoa: World) -> None:
     assert outcomes(scene.appraise(toml)) == {}
 
 
-@pytest.mark.parametrize("product", ["Turin", "Milan"])
-def test_every_product_is_appraised_by_its_own_layout_and_floor(
-    worlds: dict[str, World], product: str
+def test_turin_is_appraised_by_its_own_layout_and_floor(worlds: dict[str, World]) -> None:
+    assert outcomes(Scene(worlds["Turin"]).appraise()) == {}
+
+
+def test_milan_needs_to_be_named_and_its_operator_too(worlds: dict[str, World]) -> None:
+    """Its root seed was extracted by software: any Milan report may be forged, at any patch level."""
+    scene = Scene(worlds["Milan"])
+    product, operator = '[snp]\nproducts = ["Milan"]\n', f'[operators.ours]\nchip_ids = ["{CHIP}"]\n'
+    assert outcomes(scene.appraise()) == {"snp.product.allowed": "fail", "snp.milan": "fail"}
+    assert outcomes(scene.appraise(product)) == {"snp.milan": "fail"}
+    assert outcomes(scene.appraise(operator)) == {"snp.product.allowed": "fail"}
+    assert outcomes(scene.appraise(product + operator)) == {}
+
+
+def test_a_revocation_list_that_is_missing_leaves_it_undecided_unless_the_policy_says_otherwise(
+    scene: Scene,
 ) -> None:
-    scene = Scene(worlds[product])
-    assert outcomes(scene.appraise('[snp]\nproducts = ["Milan", "Turin"]\n')) == {}
-
-
-def test_milan_is_not_among_the_defaults(worlds: dict[str, World]) -> None:
-    assert outcomes(Scene(worlds["Milan"]).appraise()) == {"snp.product.allowed": "fail"}
-
-
-def test_a_required_revocation_list_that_is_missing_leaves_it_undecided(scene: Scene) -> None:
-    toml = "[snp]\nrequire_crl = true\n"
-    assert outcomes(scene.appraise(toml)) == {"snp.crl.present": "undecided"}
-    assert outcomes(scene.appraise(toml, crls=(scene.world.crl(),))) == {}
+    without = replace(scene, report={"crls": ()})
+    assert outcomes(without.appraise()) == {"snp.crl.present": "undecided"}
+    assert outcomes(without.appraise("[snp]\nrequire_crl = false\n")) == {}
+    assert outcomes(without.appraise(crls=(scene.world.crl(),))) == {}
 
 
 def test_development_doors_that_a_policy_opens_are_insecure_and_not_a_pass(scene: Scene) -> None:

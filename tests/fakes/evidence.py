@@ -105,14 +105,14 @@ class Scene:
         return build_document(self.evidence(**question), insecure=True)
 
     def policy(self, toml: str = "") -> bytes:
-        """A policy that accepts this scene and names its root; `toml` holds further tables."""
+        """A policy that accepts this scene and names its root; `toml`: further keys first, then tables."""
         named = write_pin(self.world.hierarchy.ark.spki_sha256)
         head = f'format = "casemate/policy/1"\ninsecure_development_root = "{named}"\n'
-        measured = f'measurements = ["{MEASUREMENT.hex()}"]\n'
-        joined = (
-            toml.replace("[snp]\n", f"[snp]\n{measured}") if "[snp]\n" in toml else f"[snp]\n{measured}{toml}"
-        )
-        return (head + joined).encode()
+        measured = f'[snp]\nmeasurements = ["{MEASUREMENT.hex()}"]\n'
+        if "[snp]\n" in toml:
+            return (head + toml.replace("[snp]\n", measured)).encode()
+        top, opening, tables = f"\n{toml}".partition("\n[")
+        return f"{head}{top[1:]}\n{measured}{opening}{tables}".encode()
 
     def appraise(self, toml: str = "", *, document: bytes | None = None, **how: Any) -> Appraisal:
         """Verify this scene's document (or another) against `policy(toml)`; `how` as in `verify`."""
