@@ -7,6 +7,7 @@ numbers and signatures derive from labels, so that the same call gives the same 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -287,3 +288,10 @@ def certify(
     if extension is not None:
         builder = builder.add_extension(extension, critical=False)
     return Authority(key, builder.sign(signer or above, hashes.SHA256(), ecdsa_deterministic=True))
+
+
+def pem_of(der: bytes) -> bytes:
+    """Any bytes in a certificate's PEM armour."""
+    text = base64.b64encode(der)
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
