@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from attestation.check import Check, Outcome, Stage
 from attestation.explain import explain
 from attestation.model import Appraisal, Verdict
-from attestation.report import LIMITS, as_plain, write_time
+from attestation.report import LIMITS, as_plain, hardware_vouches, is_baseline, write_time
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 RULES_PROFILE = "tag:casemate,2026:appraisal/1"
@@ -132,7 +132,7 @@ def _submodule(
             "not_proven": list(LIMITS),
         },
     }
-    if appraisal.authentic and appraisal.facts:
+    if hardware_vouches(appraisal) and appraisal.facts:
         record["ear_attester_claims"] = as_plain(appraisal.facts)
     answered = any(c.id == "statement.nonce" and c.outcome is Outcome.PASS for c in appraisal.checks)
     return record | {"eat_nonce": _base64url(nonce)} if nonce is not None and answered else record
@@ -148,12 +148,10 @@ def _label(appraisal: Appraisal) -> str:
 
 def _policy_id(appraisal: Appraisal) -> str:
     """RFC 6920 name of the policy's exact bytes, or of the rules that hold without a policy."""
-    if any(check.id.startswith("baseline.") for check in appraisal.checks):
+    if is_baseline(appraisal):
         return f"{RULES_PROFILE}/baseline"
     digest = appraisal.policy_sha256
-    if digest is None or digest == hashlib.sha256(b"").digest():
-        return f"{RULES_PROFILE}/built-in"
-    return f"ni:///sha-256;{_base64url(digest)}"
+    return f"ni:///sha-256;{_base64url(digest)}" if digest else f"{RULES_PROFILE}/built-in"
 
 
 def _hardware(appraisal: Appraisal) -> int:

@@ -78,7 +78,7 @@ def render_json(appraisal: Appraisal) -> str:
         "format": FORMAT,
         "verdict": appraisal.verdict.value,
         "insecure": appraisal.verdict is Verdict.ACCEPTED_INSECURE,
-        "authentic": appraisal.authentic,
+        "authentic": hardware_vouches(appraisal),
         "decided_at": write_time(appraisal.decided_at),
         "evidence_sha256": _hex(appraisal.evidence_sha256),
         "policy_sha256": _hex(appraisal.policy_sha256),
@@ -87,6 +87,16 @@ def render_json(appraisal: Appraisal) -> str:
         "not_proven": list(LIMITS),
     }
     return json.dumps(value, indent=2, ensure_ascii=True) + "\n"
+
+
+def hardware_vouches(appraisal: Appraisal) -> bool:
+    """Whether genuine hardware signed the evidence: what a simulation signed, nobody vouches for."""
+    return appraisal.authentic and all(c.outcome is not Outcome.INSECURE for c in appraisal.checks)
+
+
+def is_baseline(appraisal: Appraisal) -> bool:
+    """Whether the baseline stood where a policy would stand."""
+    return any(check.id.startswith("baseline.") for check in appraisal.checks)
 
 
 def printable(text: str, limit: int = 160) -> str:
@@ -191,7 +201,7 @@ def _facts(appraisal: Appraisal) -> list[str]:
     rows = list(flatten(appraisal.facts))
     if not rows:
         return []
-    heading = "Established:" if appraisal.authentic else "Claimed by the evidence, NOT established:"
+    heading = "Established:" if hardware_vouches(appraisal) else "Claimed by the evidence, NOT established:"
     return ["", heading, *(f"  {printable(name):<32} {printable(text, 220)}" for name, text in rows)]
 
 
@@ -212,4 +222,5 @@ def _as_object(check: Check) -> dict[str, str]:
 
 
 def _hex(digest: bytes | None) -> str | None:
-    return None if digest is None else digest.hex()
+    """Empty stands for rules that have no file: the built-in policy and the baseline."""
+    return digest.hex() if digest else None

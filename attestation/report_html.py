@@ -15,7 +15,17 @@ from html import escape
 from attestation.check import Check, Outcome
 from attestation.explain import LAYERS, Layer, by_layer, explain
 from attestation.model import Appraisal, Verdict
-from attestation.report import LIMITS, MAIN_QUESTIONS, flatten, printable, render_json, worst, write_time
+from attestation.report import (
+    LIMITS,
+    MAIN_QUESTIONS,
+    flatten,
+    hardware_vouches,
+    is_baseline,
+    printable,
+    render_json,
+    worst,
+    write_time,
+)
 from attestation.report_style import ICONS, STYLE, page_style
 from attestation.report_words import ANSWERS, BASELINE_ONLY, MARKS, SIMULATED, VOICES, WORDS, Voice
 
@@ -76,7 +86,7 @@ def _opening(appraisal: Appraisal, subject: str, title: str) -> str:
 
 def _verdict(appraisal: Appraisal, voice: Voice) -> str:
     means = voice.means
-    if appraisal.verdict is Verdict.ACCEPTED and any(c.id.startswith("baseline.") for c in appraisal.checks):
+    if appraisal.verdict is Verdict.ACCEPTED and is_baseline(appraisal):
         means = (BASELINE_ONLY, *means[1:])
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in means)
     return (
@@ -144,14 +154,14 @@ def _limits() -> str:
 
 def _record(appraisal: Appraisal, subject: str, verifier: str) -> str:
     """What identifies this decision, so that it can be filed, found and compared."""
-    vouched = "yes" if appraisal.authentic else "no: what it says is only claimed"
+    vouched = "yes" if hardware_vouches(appraisal) else "no: what it says is only claimed"
     rows = [
         ("Judged", _safe(subject, _SHORT)),
         ("Verdict", f"<code>{appraisal.verdict.value}</code>"),
         ("As of", _moment(write_time(appraisal.decided_at) or "unknown")),
         ("Hardware vouches", vouched),
         ("Evidence, SHA-256", _digest(appraisal.evidence_sha256)),
-        ("Policy, SHA-256", _digest(appraisal.policy_sha256)),
+        ("Policy, SHA-256", _policy(appraisal)),
         ("Same decision as JSON, SHA-256", _digest(hashlib.sha256(render_json(appraisal).encode()).digest())),
         ("Judged by", _safe(verifier, _SHORT)),
     ]
@@ -202,7 +212,7 @@ def _facts(appraisal: Appraisal) -> str:
         return ""
     about = (
         "Genuine hardware vouches for this. It is shown for information; decisions were made above."
-        if appraisal.authentic
+        if hardware_vouches(appraisal)
         else "Nothing vouches for this: it is only what the evidence claims. Rely on none of it."
     )
     return f'<section><h2>What the evidence says</h2><p class="lede">{about}</p>{_rows(rows)}</section>'
@@ -246,7 +256,14 @@ def _moment(text: str) -> str:
 
 
 def _digest(digest: bytes | None) -> str:
-    return "not recorded" if digest is None else f"<code>{digest.hex()}</code>"
+    return f"<code>{digest.hex()}</code>" if digest else "not recorded"
+
+
+def _policy(appraisal: Appraisal) -> str:
+    """Rules without a file are part of the verifier, whose version the record names."""
+    if is_baseline(appraisal):
+        return "none: the baseline"
+    return _digest(appraisal.policy_sha256) if appraisal.policy_sha256 else "none: the built-in policy"
 
 
 def _safe(text: str, limit: int) -> str:

@@ -197,7 +197,9 @@ def test_an_accepted_report_lists_no_reasons() -> None:
 
 def test_a_baseline_verdict_says_that_no_software_was_looked_at() -> None:
     judged = appraisal(Verdict.ACCEPTED, check("baseline.debug"))
-    assert "Which software runs there was not looked at." in page(html(judged)).text
+    text = page(html(judged)).text
+    assert "Which software runs there was not looked at." in text
+    assert "Policy, SHA-256 none: the baseline" in text
     assert "not looked at." not in page(html(appraisal())).text
 
 
@@ -229,7 +231,7 @@ def test_the_limits_stand_in_every_report() -> None:
 def test_the_record_names_what_was_judged_by_digest_and_the_json_twin() -> None:
     plain = page(html(appraisal())).text
     assert "As of unknown Hardware vouches no: what it says is only claimed" in plain
-    assert "Evidence, SHA-256 not recorded Policy, SHA-256 not recorded" in plain
+    assert "Evidence, SHA-256 not recorded Policy, SHA-256 none: the built-in policy" in plain
     assert "--at TIME" in plain
     moment = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
     judged = replace(
@@ -261,6 +263,12 @@ def test_facts_say_whether_hardware_vouches_for_them() -> None:
     vouched = page(html(replace(appraisal(), authentic=True))).text
     assert "Genuine hardware vouches for this" in vouched
     assert "What the evidence says" not in html(replace(appraisal(), facts={}))
+
+
+def test_nobody_vouches_for_what_a_simulation_signed() -> None:
+    text = page(html(replace(appraisal(Verdict.ACCEPTED_INSECURE), authentic=True))).text
+    assert "Nothing vouches for this" in text
+    assert "Hardware vouches no: what it says is only claimed" in text
 
 
 def test_nothing_that_evidence_says_becomes_markup() -> None:

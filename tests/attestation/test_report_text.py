@@ -124,6 +124,9 @@ def test_facts_that_no_hardware_vouches_for_are_shown_as_claims() -> None:
     vouched = Appraisal(Verdict.REFUSED, claimed.checks, None, FACTS, authentic=True)
     assert "\nEstablished:\n  product" in render_text(vouched)
     assert "stablished" not in render_text(Appraisal(Verdict.REFUSED, claimed.checks))
+    simulated = Appraisal(Verdict.REFUSED, (check(Outcome.INSECURE),), None, FACTS, authentic=True)
+    assert "NOT established:" in render_text(simulated)
+    assert json.loads(render_json(simulated))["authentic"] is False
 
 
 def test_the_json_form_has_every_check_in_full() -> None:
@@ -163,7 +166,10 @@ def test_the_json_form_says_what_was_judged_when_and_by_which_rules() -> None:
     assert "decided as of  2026-11-22T01:04:05Z" in text
     assert f"evidence       sha256 {'01' * 32}" in text
     assert f"policy         sha256 {'02' * 32}" in text
-    assert "sha256 01" not in render_text(one)
+    assert "sha256" not in render_text(one)
+    built_in = Appraisal(Verdict.ACCEPTED, one.checks, policy_sha256=b"")
+    assert json.loads(render_json(built_in))["policy_sha256"] is None
+    assert "sha256" not in render_text(built_in)
 
 
 def test_equal_appraisals_give_equal_bytes() -> None:
