@@ -3,7 +3,7 @@
 Any bytes at all give a value or the parser's documented error, whose message is short and printable, and no
 input makes a parser allocate more than its own size allows. `make fuzz` searches for inputs that break this,
 guided by coverage; tests/attestation/test_parsers_any_bytes.py tries thousands of fixed and random ones.
-This module imports nothing of the tests' fakes: it runs in the fuzzer's own environment too.
+This module imports none of the tests' fakes: it runs in the fuzzer's own environment too.
 """
 
 from __future__ import annotations
@@ -11,9 +11,19 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation.errors import MalformedEvidence, PolicyInvalid
+from attestation.hardware import VtpmEvidence
+from attestation.model import Collateral, TdxCollateral
+from attestation.policy import Policy
+from attestation.reader import b64url_encode
+from attestation.snp.kds import AMD_ARC
+from attestation.tdx.abi import parse_quote
 
 FIXED_BYTES = (
     512 * 1024
@@ -25,7 +35,7 @@ Refusals = tuple[type[Exception], ...]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One parser. `parse` names it as `module:function`, or as `module:function?adapter` of this module.
+    """One parser. `parse` names it as `module:function`, or as `module:function?adapter` of `_ADAPTERS`.
 
     `refuses` is what it may raise; `factor` is how many bytes it may allocate for each byte of input.
     """
@@ -35,11 +45,16 @@ class Target:
     refuses: Refusals = (MalformedEvidence,)
     factor: int = 100
 
+    @property
+    def place(self) -> str:
+        """`module:function`."""
+        return self.parse.partition("?")[0]
+
     def function(self) -> Callable[[bytes], object]:
         """The parser as a function of bytes. Imports it now, so that a fuzzer can instrument it."""
-        place, _, adapter = self.parse.partition("?")
-        module, _, name = place.partition(":")
-        found: Callable[..., object] = getattr(import_module(module), name)
+        adapter = self.parse.partition("?")[2]
+        module, _, name = self.place.partition(":")
+        found = getattr(import_module(module), name)
         return _ADAPTERS[adapter](found) if adapter else found
 
 
@@ -94,11 +109,22 @@ def triples(values: Mapping[int, bytes]) -> bytes:
 
 
 AMD_SUFFIXES = (".1", ".2", *(f".3.{number}" for number in range(1, 10)), ".4", ".5")
+RELEASE_KEY = Ed25519PrivateKey.from_private_bytes(b"casemate fuzzing, a release key.")
+RELEASE_HEADER = b'{"alg":"EdDSA","typ":"casemate-release+jws"}'
+KEY_ID = "forged-key"
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+Parser = Callable[..., Any]
 
 
-def _amd_extensions(parse: Callable[..., object]) -> Callable[[bytes], object]:
+def sign_release(payload: bytes) -> bytes:
+    """A release file that `RELEASE_KEY` signed, whatever it says."""
+    signed = f"{b64url_encode(RELEASE_HEADER)}.{b64url_encode(payload)}".encode()
+    return signed + b"." + b64url_encode(RELEASE_KEY.sign(signed)).encode()
+
+
+def _amd_extensions(parse: Parser) -> Parser:
     """Extension values by OID, out of bytes that a fuzzer can mutate."""
-    from attestation.snp.kds import AMD_ARC
 
     def read(raw: bytes) -> object:
         found = pairs(raw)
@@ -108,27 +134,53 @@ def _amd_extensions(parse: Callable[..., object]) -> Callable[[bytes], object]:
     return read
 
 
-def _certificates(parse: Callable[..., object]) -> Callable[[bytes], object]:
-    """A PEM chain."""
-    return lambda raw: parse(raw, "CERTIFICATE", "a chain")
+def _signed_release(parse: Parser) -> Parser:
+    """The payload of a release file with a good signature."""
+    keys = (RELEASE_KEY.public_key().public_bytes_raw(),)
+    return lambda raw: parse(sign_release(raw), keys)
 
 
-def _text(parse: Callable[..., object]) -> Callable[[bytes], object]:
-    """A parser of text: one character for each byte."""
-    return lambda raw: parse(raw.decode("latin-1"))
+def _judged_hcl(judge: Parser) -> Parser:
+    """An HCL report, judged with nothing beside it."""
+    return lambda raw: judge(
+        VtpmEvidence("azure-snp" if len(raw) % 2 else "azure-tdx", raw),
+        collateral=Collateral(),
+        amd_roots={},
+        intel_roots=frozenset(),
+        development_root=None,
+        now=NOW,
+    )
 
 
-_ADAPTERS: dict[str, Callable[[Callable[..., object]], Callable[[bytes], object]]] = {
+def _judged_quote(judge: Parser) -> Parser:
+    """A TDX quote, judged without collateral."""
+    return lambda raw: judge(
+        parse_quote(raw), TdxCollateral(), roots=frozenset(), development_root=None, now=NOW
+    )
+
+
+# How a parser that takes more than bytes, or something else, is given them.
+_ADAPTERS: dict[str, Callable[[Parser], Parser]] = {
     "amd_extensions": _amd_extensions,
-    "certificates": _certificates,
-    "text": _text,
+    "certificates": lambda parse: lambda raw: parse(raw, "CERTIFICATE", "a chain"),
+    "ccel": lambda replay: lambda raw: replay(raw, None, [bytes(48)] * 4),
+    "document": lambda verify: lambda raw: verify(raw, Collateral(), Policy(), nonce=bytes(32), now=NOW),
+    "dstack": lambda replay: lambda raw: replay(None, raw, [bytes(48)] * 4),
+    "judged_hcl": _judged_hcl,
+    "judged_quote": _judged_quote,
+    "key_id": lambda find: lambda raw: find(raw, KEY_ID),
+    "signed_release": _signed_release,
+    "text": lambda parse: lambda raw: parse(raw.decode("latin-1")),
+    "unsigned_release": lambda parse: lambda raw: parse(raw, (bytes(32),)),
 }
 
+_NOTHING: Refusals = ()
 _POLICY = (MalformedEvidence, PolicyInvalid)
 _TOML = 1_500  # tomllib keeps several dictionaries for every key, and a key takes three bytes
 
 TARGETS: tuple[Target, ...] = (
     Target("json", "attestation.reader:parse_json_object"),
+    Target("json-array", "attestation.reader:parse_json_array"),
     Target("base64url", "attestation.reader:b64url_decode?text"),
     Target("pem", "attestation.pem:parse_pem?certificates"),
     Target("document", "attestation.document:parse_document"),
@@ -136,10 +188,38 @@ TARGETS: tuple[Target, ...] = (
     Target("manifest", "attestation.manifest:parse_manifest"),
     Target("settings", "attestation.settings:read_settings", factor=_TOML),
     Target("policy", "attestation.policy_toml:parse_policy", _POLICY, factor=_TOML),
-    Target("snp-report", "attestation.snp.abi:parse_report"),
-    Target("vek-extensions", "attestation.snp.kds:parse_extension_values?amd_extensions"),
+    Target("release", "attestation.release:parse_release?unsigned_release"),
+    Target("release-payload", "attestation.release:parse_release?signed_release"),
     Target("certificate", "attestation.x509:load_certificate"),
     Target("crl", "attestation.x509:load_crl"),
+    Target("snp-report", "attestation.snp.abi:parse_report"),
+    Target("vek-extensions", "attestation.snp.kds:parse_extension_values?amd_extensions"),
+    Target("tdx-quote", "attestation.tdx.abi:parse_quote"),
+    Target("tdreport", "attestation.tdx.body:parse_tdreport"),
+    Target("td-report", "attestation.tdx.body:parse_td_report"),
+    Target("td-attributes", "attestation.tdx.body:parse_td_attributes"),
+    Target("sgx-report", "attestation.tdx.body:parse_sgx_report"),
+    Target("pck-chain", "attestation.tdx.chain:parse_pem_chain"),
+    Target("pck-extension", "attestation.tdx.pck:parse_extension"),
+    Target("tcb-info", "attestation.tdx.tcb_info:parse_tcb_info"),
+    Target("qe-identity", "attestation.tdx.qe_identity:parse_qe_identity"),
+    Target("tdx-collateral", "attestation.records:parse_collateral"),
+    Target("hcl-report", "attestation.azure.hcl:parse_hcl"),
+    Target("runtime-data", "attestation.azure.hcl:parse_runtime_data"),
+    Target("tpm-attest", "attestation.azure.tpm:parse_attest"),
+    Target("tpm-signature", "attestation.azure.tpm:parse_signature"),
+    Target("tpm-pcrs", "attestation.azure.tpm:parse_pcrs"),
+    Target("maa-token", "attestation.azure.token:parse_token"),
+    Target("maa-keys", "attestation.azure.token:signing_key?key_id"),
+    Target("ccel", "attestation.eventlog.ccel:parse_ccel"),
+    Target("dstack-log", "attestation.eventlog.dstack:parse_dstack_log"),
+    Target("efi-variable", "attestation.eventlog.events:parse_variable"),
+    # Whole stages: these turn whatever is wrong into checks and raise nothing.
+    Target("ccel-replay", "attestation.eventlog.replay:check_event_logs?ccel", _NOTHING),
+    Target("dstack-replay", "attestation.eventlog.replay:check_event_logs?dstack", _NOTHING),
+    Target("quote-judged", "attestation.tdx.verify:authenticate_quote?judged_quote"),
+    Target("hcl-judged", "attestation.azure.verify:authenticate_vtpm?judged_hcl"),
+    Target("verify", "attestation.verify:verify?document", _NOTHING, factor=200),
 )
 
 
