@@ -53,7 +53,7 @@ class Table:
     def end(self) -> None:
         """Refuse what was not read. TOML keys are safe to name: a policy is the reader's own file."""
         if self._left:
-            raise MalformedEvidence(f"[{self.where}] unknown key {sorted(self._left)[0]!r}")
+            raise MalformedEvidence(f"[{self.where}] unknown key {sorted(self._left)[0]!a:.80}")
 
 
 def text(value: object) -> str:
