@@ -62,13 +62,17 @@ class Outputs:
     ear: str | None = None
     ear_key: EarKey | None = None
 
-    def write(self, appraisal: Appraisal, *, subject: str, nonce: bytes | None) -> None:
-        """Write files, then stdout, then what to do next. `subject` names what was judged."""
+    def write(self, appraisal: Appraisal, *, subject: str, nonce: bytes | None, again: str) -> None:
+        """Write files, then stdout, then what to do next.
+
+        `subject` names what was judged, `again` is the command that decides the same once more.
+        """
         ear = None if self.ear is None else self._ear(appraisal, nonce)
         if self.html is not None:
             from attestation.report_html import render_html  # here: only --html needs it
 
-            write_file(self.html, render_html(appraisal, subject=subject).encode())
+            page = render_html(appraisal, subject=subject, verifier=_verifier(), command=again)
+            write_file(self.html, page.encode())
         if ear is not None and self.ear not in (None, "-"):
             write_file(Path(str(self.ear)), ear.encode())
         sys.stdout.write(ear if ear is not None and self.ear == "-" else self._result(appraisal))
@@ -86,7 +90,7 @@ class Outputs:
             nonce=nonce if nonce is not None and len(nonce) >= _SHORTEST_EAR_NONCE else None,
             now=datetime.now(UTC),
             developer="Casemate",
-            build=f"casemate {_version()}",
+            build=_verifier(),
         )
         if self.ear_key is None:
             return json.dumps(result, indent=2, ensure_ascii=True) + "\n"
@@ -118,8 +122,8 @@ def _read_key(path: Path) -> EarKey:
     stop("--ear-key is of a kind that no EAR is signed with", _KEY_HINT, UNDECIDED)
 
 
-def _version() -> str:
+def _verifier() -> str:
     try:
-        return version("casemate")
+        return f"casemate {version('casemate')}"
     except PackageNotFoundError:
-        return "unreleased"
+        return "casemate, unreleased"

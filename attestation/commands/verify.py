@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from attestation.commands.common import (
     load_policy,
     read_file,
     stop,
+    tell,
     time_of,
     write_file,
 )
@@ -43,7 +46,7 @@ from attestation.errors import MalformedEvidence
 from attestation.hardware import Hardware, Tee
 from attestation.model import Appraisal
 from attestation.policy import BUILT_IN, Policy
-from attestation.report import exit_code
+from attestation.report import exit_code, printable
 from attestation.verify import verify as decide
 
 _REPORT_DATA_BYTES = 64
@@ -102,16 +105,29 @@ def verify(
     question = Question(
         time_of(at), hex_option(nonce, "--nonce", 32, 32), Supplement(collateral, services), ca, save
     )
+    rules: dict[str, object] = {"--policy": policy, "--baseline": baseline, "--collateral": collateral}
     if target is None:
         asked = hex_option(report_data, "--report-data", 1, _REPORT_DATA_BYTES)
         appraisal = _raw(tee, directory, _raw_rules(policy, baseline), question, asked)
         subject = f"{tee} evidence in {directory}"
+        given = {"--tee": tee, "--dir": directory, "--report-data": asked} | rules
     else:
         _refuse_raw_options(tee, directory, baseline, report_data)
         appraisal, asked = _document(target, load_policy(policy), question)
         subject = target
-    outputs.write(appraisal, subject=subject, nonce=asked)
+        given = {"": save or ("EVIDENCE" if "://" in target else target), "--nonce": asked} | rules
+    outputs.write(appraisal, subject=subject, nonce=asked, again=_again(given, question.now))
     raise typer.Exit(exit_code(appraisal.verdict))
+
+
+def _again(options: Mapping[str, object], now: datetime) -> str:
+    """The command that decides the same once more, at the same time, without a network."""
+    words = ["casemate", "verify"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            words += [name] if name else []
+            words += [value.hex() if isinstance(value, bytes) else str(value)] if value is not True else []
+    return shlex.join([*words, "--at", f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +187,7 @@ def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal
         document, connection = fetch(target, wanted, question.ca)
         if question.save is not None:
             write_file(question.save, document)
+            tell(f"kept {printable(str(question.save))}; to judge it again, add --nonce {wanted.hex()}")
     else:
         document = read_file(Path(target))
     appraisal = decide(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,48 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.attestation.command_line import AT, FRESH, Desk, casemate
 from tests.fakes.amd import NOW, World
 from tests.fakes.evidence import NONCE, Scene
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-AT = ("--at", NOW.isoformat())
-FRESH = ("--nonce", NONCE.hex())
-
-
-def casemate(*arguments: str | Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    search = os.pathsep.join([str(ROOT), *([str(path)] if path else [])])
-    return subprocess.run(
-        [sys.executable, "-m", "attestation.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={"PYTHONPATH": search, "PATH": os.environ["PATH"], "COLUMNS": "200", "NO_COLOR": "1"},
-    )
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A scene with its document and policy as files."""
-
-    scene: Scene
-    folder: Path
-
-    @property
-    def document(self) -> Path:
-        """Saved evidence."""
-        return self.write("evidence.json", self.scene.document())
-
-    def policy(self, toml: str = "") -> Path:
-        """A policy file that names the scene's root."""
-        return self.write("policy.toml", self.scene.policy(toml))
-
-    def write(self, name: str, raw: bytes) -> Path:
-        """A file beside the others."""
-        path = self.folder / name
-        path.write_bytes(raw)
-        return path
 
 
 @pytest.fixture
@@ -239,6 +197,16 @@ def test_a_diverted_connection_exits_1(desk: Desk, identity: Identity) -> None:
         done = casemate("verify", url, "--policy", desk.policy(), "--json", *AT)
     failed = [check["id"] for check in json.loads(done.stdout)["checks"] if check["outcome"] == "fail"]
     assert (done.returncode, failed) == (1, ["connection.key"])
+
+
+def test_the_document_of_a_live_gateway_is_kept_for_a_second_look(desk: Desk, identity: Identity) -> None:
+    scene = replace(desk.scene, manifest={"tls_spki_sha256": (identity.pin,)})
+    kept = desk.folder / "kept.json"
+    with serving(scene, identity) as url:
+        live = casemate("verify", url, "--policy", desk.policy(), *AT, "--save", kept)
+    nonce = live.stderr.split("--nonce ")[1].strip()
+    again = casemate("verify", kept, "--policy", desk.policy(), *AT, "--nonce", nonce)
+    assert (live.returncode, again.returncode) == (3, 3), live.stderr + again.stderr
 
 
 @pytest.mark.parametrize(
