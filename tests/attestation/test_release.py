@@ -1,0 +1,176 @@
+"""Release files: nothing in them counts before a known key has signed all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attestation.errors import MalformedEvidence, PolicyInvalid
+from attestation.policy import ReferenceSet
+from attestation.policy_toml import parse_policy
+from attestation.release import MAX_BYTES, RELEASE_KEYS, Release, ReleaseSet, parse_release
+from tests.fakes.release import HEADER, KEY, OTHER_KEY, SETS, payload, public_key, release_file
+
+KEYS = [public_key()]
+POLICY = f"""format = "casemate/policy/1"
+[reference]
+releases = ["1.4.0.jws"]
+release_keys = ["{public_key().hex()}"]
+"""
+
+
+def test_reads_a_signed_release() -> None:
+    assert parse_release(release_file(), KEYS) == Release(
+        7,
+        "1.4.0",
+        1_795_000_000,
+        (
+            ReleaseSet("sev-snp", ReferenceSet("8 vCPU", {"measurement": b"\x0a" * 48})),
+            ReleaseSet("tdx", ReferenceSet("c3-8", {"mrtd": b"\x0b" * 48, "rtmr1": b"\x0c" * 48})),
+            ReleaseSet("azure", ReferenceSet("DC8", {"pcr0": b"\x0d" * 32, "pcr15": b"\x0e" * 32})),
+        ),
+    )
+
+
+def test_any_of_the_known_keys_will_do_and_a_newline_at_the_end_does_no_harm() -> None:
+    both = [public_key(OTHER_KEY), public_key()]
+    assert parse_release(release_file() + b"\n", both) == parse_release(release_file(), KEYS)
+
+
+def test_no_key_is_shipped_before_a_release_has_been_signed() -> None:
+    assert RELEASE_KEYS == ()
+
+
+@pytest.mark.parametrize("keys", [[], [public_key(OTHER_KEY)], [bytes(31)], [b"\xff" * 32]])
+def test_refuses_a_release_that_no_known_key_signed(keys: list[bytes]) -> None:
+    with pytest.raises(MalformedEvidence, match="not signed by a key that is known"):
+        parse_release(release_file(), keys)
+
+
+def test_every_changed_character_is_refused() -> None:
+    raw = release_file()
+    for place in range(len(raw)):
+        other = ord("A") if raw[place] != ord("A") else ord("B")
+        with pytest.raises(MalformedEvidence):
+            parse_release(raw[:place] + bytes([other]) + raw[place + 1 :], KEYS)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"alg": "none", "typ": HEADER["typ"]},
+        {"alg": "HS256", "typ": HEADER["typ"]},
+        {"alg": "EdDSA"},
+        {"alg": "EdDSA", "typ": "JWT"},
+        HEADER | {"crit": []},
+        HEADER | {"jwk": {}},
+    ],
+)
+def test_refuses_another_header_even_if_it_is_signed(header: dict[str, Any]) -> None:
+    with pytest.raises(MalformedEvidence, match="release header"):
+        parse_release(release_file(header=header), KEYS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        payload(format="casemate/release/2"),
+        payload(extra=1),
+        payload(number=-1),
+        payload(number="7"),
+        payload(release=""),
+        payload(issued=None),
+        payload(sets=None),
+        payload(sets={}),
+        payload(sets=[]),
+        payload(sets=SETS * 86),
+        payload(sets=[5]),
+        payload(sets=[{"platform": "sgx", "name": "a", "values": {}}]),
+        payload(sets=[SETS[0] | {"note": "x"}]),
+        payload(sets=[SETS[0] | {"name": "a\n"}]),
+        payload(sets=[SETS[0] | {"values": []}]),
+        payload(sets=[SETS[0] | {"values": {}}]),
+        payload(sets=[SETS[0] | {"values": {"mrtd": "0a" * 48}}]),
+        payload(sets=[SETS[0] | {"values": {"measurement": "0a" * 48, "mrtd": "0a" * 48}}]),
+        payload(sets=[SETS[0] | {"values": {"measurement": "0a" * 47}}]),
+        payload(sets=[SETS[1] | {"values": {"rtmr0": "0b" * 48}}]),
+        payload(sets=[SETS[2] | {"values": {"pcr0": "0d" * 32, "pcr16": "0d" * 32}}]),
+        payload(sets=[SETS[2] | {"values": {"pcr0": "0d" * 48}}]),
+    ],
+    ids=str,
+)
+def test_refuses_what_it_does_not_know_even_if_it_is_signed(body: Any) -> None:
+    with pytest.raises(MalformedEvidence):
+        parse_release(release_file(body), KEYS)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"..",
+        b"a.b",
+        release_file() + b".x",
+        release_file() + b"\n\n",
+        b"\xff" * 9,
+        b"A" * (MAX_BYTES + 1),
+    ],
+    ids=len,
+)
+def test_refuses_what_is_no_compact_jws(raw: bytes) -> None:
+    with pytest.raises(MalformedEvidence):
+        parse_release(raw, KEYS)
+
+
+@given(st.binary(max_size=300) | st.text(alphabet="ey.AB_-=\n", max_size=60).map(str.encode))
+@settings(deadline=None)
+def test_any_bytes_are_refused_with_the_typed_error(raw: bytes) -> None:
+    with pytest.raises(MalformedEvidence):
+        parse_release(raw, KEYS)
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda s: st.lists(s) | st.dictionaries(st.text(max_size=5), s),
+        max_leaves=6,
+    )
+)
+@settings(deadline=None, max_examples=100)
+def test_any_signed_sets_give_a_release_or_the_typed_error(value: Any) -> None:
+    try:
+        parse_release(release_file(payload(sets=[SETS[0] | {"values": value}])), KEYS)
+    except MalformedEvidence:
+        return
+
+
+def test_a_policy_takes_the_sets_of_the_releases_that_it_names() -> None:
+    own = f'[snp.sets.mine]\nmeasurement = "{"01" * 48}"\n'
+    policy = parse_policy((POLICY + own).encode(), {"1.4.0.jws": release_file()})
+    assert [one.name for one in policy.snp.sets] == ["mine", "8 vCPU"]
+    assert [one.name for one in policy.tdx.sets] == ["c3-8"]
+    assert [one.name for one in policy.azure.sets] == ["DC8"]
+    assert policy.azure.snp.sets == ()
+    assert policy.reference.releases == ("1.4.0.jws",)
+
+
+def test_a_release_of_somebody_else_or_none_refuses_the_whole_policy() -> None:
+    with pytest.raises(PolicyInvalid, match="was not supplied"):
+        parse_policy(POLICY.encode())
+    with pytest.raises(PolicyInvalid, match="not signed"):
+        parse_policy(POLICY.encode(), {"1.4.0.jws": release_file(key=OTHER_KEY)})
+    with pytest.raises(PolicyInvalid, match="not signed"):
+        parse_policy(POLICY.replace(public_key(KEY).hex(), "00" * 32).encode(), {"1.4.0.jws": release_file()})
+
+
+def test_a_release_below_the_minimum_number_refuses_the_whole_policy() -> None:
+    files = {"1.4.0.jws": release_file()}
+    assert parse_policy((POLICY + "minimum_release_number = 7\n").encode(), files).snp.sets
+    with pytest.raises(PolicyInvalid, match="below minimum_release_number"):
+        parse_policy((POLICY + "minimum_release_number = 8\n").encode(), files)
