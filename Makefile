@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 STATE ?= .casemate/dev
 SECONDS ?= 60
 
-.PHONY: help setup run test check format lock clients bench cover fuzz bench-verify
+.PHONY: help setup run test check format lock clients bench cover fuzz bench-verify corpus
 
 help:  ## List what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,6 +34,9 @@ check: setup  ## Formatting, lint, types, layering, shape
 clients: setup  ## Run official SDKs and third-party clients, unmodified, against the gateway (needs npm)
 	@$(BIN)/python -m tests.clients.environments
 	@$(BIN)/python -m pytest tests/clients -m clients $(ARGS)
+
+corpus: setup  ## Verify the whole evidence collection by the command, and print the table (ARGS=CASE: that one)
+	@$(BIN)/python -m tests.corpus.table $(ARGS)
 
 bench: setup  ## Compare with nginx, in paired ratios (needs nginx; ARGS=--quick takes a minute)
 	@$(BIN)/python -m benchmarks $(ARGS)
