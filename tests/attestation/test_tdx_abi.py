@@ -134,6 +134,22 @@ def test_an_sgx_quote_is_read_in_all_three_versions(intel: IntelWorld) -> None:
         parse_quote(version_3[:4] + b"\x81\0\0\0" + version_3[8:])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"version": 6},
+        {"key_type": 3},
+        {"tee_type": 0x80},
+        {"version": 5, "body_type": 5},
+        {"version": 5, "body_type": 3, "body_size": 584},
+        {"version": 5, "body_type": 3, "tee_type": 0},
+    ],
+)
+def test_a_quote_of_an_unknown_kind_is_malformed(intel: IntelWorld, wrong: dict[str, int]) -> None:
+    with pytest.raises(MalformedEvidence, match=r"not known|do not belong"):
+        parse_quote(intel.issue(**wrong).quote)
+
+
 def test_an_sgx_report_has_one_length() -> None:
     with pytest.raises(MalformedEvidence, match="SGX report"):
         parse_sgx_report(bytes(383))
