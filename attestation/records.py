@@ -93,8 +93,17 @@ def parse_collateral(raw: bytes) -> TdxCollateral:
     for name in _CHAINS:
         if not isinstance(obj[name], list) or len(obj[name]) > 4:
             raise MalformedEvidence(f"tdx-collateral: {name} must be a list of at most 4 certificates")
+    single = {name: b64url_decode(obj[name]) for name in _BYTES}
     chains = {name: tuple(b64url_decode(der) for der in obj[name]) for name in _CHAINS}
-    return TdxCollateral(**{name: b64url_decode(obj[name]) for name in _BYTES}, **chains)
+    return TdxCollateral(
+        tcb_info=single["tcb_info"],
+        tcb_info_chain=chains["tcb_info_chain"],
+        qe_identity=single["qe_identity"],
+        qe_identity_chain=chains["qe_identity_chain"],
+        pck_crl=single["pck_crl"],
+        pck_crl_chain=chains["pck_crl_chain"],
+        root_crl=single["root_crl"],
+    )
 
 
 def _snp_endorsements(hardware: SnpEvidence | VtpmEvidence) -> dict[str, bytes]:

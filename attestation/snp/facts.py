@@ -52,7 +52,7 @@ def report_facts(report: Report, certified: str | None = None) -> dict[str, Fact
         "report_id": report.report_id.hex(),
         "report_id_ma": report.report_id_ma.hex(),
         "reported_tcb_raw": report.reported_tcb_raw.hex(),
-        "cpuid": None if report.cpuid is None else report.cpuid._asdict(),
+        "cpuid": None if report.cpuid is None else {**report.cpuid._asdict()},
         "chip_id": report.chip_id.hex(),
         "current_version": str(report.current_version),
         "committed_version": str(report.committed_version),
@@ -71,7 +71,7 @@ def tcb_facts(tcb: Tcb) -> dict[str, Fact]:
         "snp": tcb.snp,
         "ucode": tcb.microcode,
     }
-    return levels if tcb.fmc is None else {"fmc": tcb.fmc} | levels
+    return levels if tcb.fmc is None else {"fmc": tcb.fmc, **levels}
 
 
 def _product(report: Report, certified: str | None) -> tuple[str, str]:
