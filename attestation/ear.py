@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from attestation.check import Check, Outcome, Stage
 from attestation.explain import explain
 from attestation.model import Appraisal, Verdict
-from attestation.report import LIMITS, as_plain, hardware_vouches, is_baseline, write_time
+from attestation.report import LIMITS, as_plain, hardware_vouches, is_baseline, worst, write_time
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 RULES_PROFILE = "tag:casemate,2026:appraisal/1"
@@ -83,8 +83,7 @@ def trust_vector(appraisal: Appraisal) -> dict[str, int]:
     """AR4SI claims by name. Affirming values exist only in an accepted appraisal."""
     if appraisal.verdict is Verdict.ACCEPTED_INSECURE:
         return dict.fromkeys(_APPRAISED, CONTRAINDICATED) | {"hardware": UNRECOGNISED}
-    forged = [check for check in _failed(appraisal, Stage.AUTHENTICATE) if check.id not in _STANDING]
-    if forged:
+    if any(_is_forged(check) for check in appraisal.failed):
         return dict.fromkeys(_APPRAISED, FORGED)
     claims = {
         "instance-identity": _instance(appraisal),
@@ -128,7 +127,7 @@ def _submodule(
             "insecure": appraisal.verdict is Verdict.ACCEPTED_INSECURE,
             "decided_at": write_time(appraisal.decided_at),
             "evidence_sha256": None if appraisal.evidence_sha256 is None else appraisal.evidence_sha256.hex(),
-            "checks": {check.id: check.outcome.value for check in appraisal.checks},
+            "checks": _outcomes(appraisal.checks),
             "not_proven": list(LIMITS),
         },
     }
@@ -136,6 +135,14 @@ def _submodule(
         record["ear_attester_claims"] = as_plain(appraisal.facts)
     answered = any(c.id == "statement.nonce" and c.outcome is Outcome.PASS for c in appraisal.checks)
     return record | {"eat_nonce": _base64url(nonce)} if nonce is not None and answered else record
+
+
+def _outcomes(checks: Iterable[Check]) -> dict[str, str]:
+    """Outcome by id. A rule that was applied several times, as to each provider, has its worst."""
+    by_id: dict[str, list[Check]] = {}
+    for check in checks:
+        by_id.setdefault(check.id, []).append(check)
+    return {check_id: worst(made).value for check_id, made in by_id.items()}
 
 
 def _label(appraisal: Appraisal) -> str:
@@ -169,7 +176,8 @@ def _executables(appraisal: Appraisal) -> int:
 
 def _instance(appraisal: Appraisal) -> int:
     """This very instance: it answered the question, with keys that the hardware vouches for."""
-    return FORGED if _failed(appraisal, Stage.BIND) else _by_layer(appraisal, ("question",), AFFIRMED)
+    value = _by_layer(appraisal, ("question",), AFFIRMED)
+    return FORGED if value == CONTRAINDICATED else value
 
 
 def _by_layer(appraisal: Appraisal, layers: tuple[str, ...], good: int) -> int:
@@ -185,8 +193,10 @@ def _of(appraisal: Appraisal, ids: frozenset[str] | set[str], good: int) -> int:
     return good if Outcome.PASS in outcomes and Outcome.UNDECIDED not in outcomes else NO_CLAIM
 
 
-def _failed(appraisal: Appraisal, stage: Stage) -> list[Check]:
-    return [check for check in appraisal.failed if check.stage is stage and check.outcome is Outcome.FAIL]
+def _is_forged(check: Check) -> bool:
+    """Whether a signature, a chain or what hangs on them failed, and not merely the machine's standing."""
+    failed = check.stage is Stage.AUTHENTICATE and check.outcome is Outcome.FAIL
+    return failed and check.id not in _STANDING
 
 
 def _signer(key: Key) -> tuple[str, dict[str, str], Callable[[bytes], bytes]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from attestation.check import Check, Outcome
 from attestation.explain import LAYERS, by_layer, explain
-from attestation.model import Appraisal, Fact, Verdict
+from attestation.model import Appraisal, Fact, Facts, Verdict
 
 FORMAT = "casemate/appraisal/1"
 
@@ -49,6 +49,7 @@ _WORST_FIRST = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE, Outcome.PASS,
 _EXPLAIN_FULLY = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE)
 _BANNER = "!" * 78
 _INLINE = 60
+_MOST_ROWS = 400
 
 # Questions whose absence a reader has to be told of: nobody looked.
 MAIN_QUESTIONS = ("hardware", "question", "machine", "software", "gateway")
@@ -126,20 +127,35 @@ def as_plain(fact: Fact) -> Any:
 
 
 def flatten(fact: Fact, name: str = "") -> Iterator[tuple[str, str]]:
-    """Name and text of every single value, depth first: `policy.debug`, `rtmrs[0]`."""
+    """Name and text of every single value, depth first: `policy.debug`, `rtmrs[0]`. A short list, and an
+    entry of a list, stand in one text."""
     if isinstance(fact, Mapping):
         for key, value in fact.items():
             yield from flatten(value, f"{name}.{key}" if name else key)
     elif fact is None or isinstance(fact, bool | int | str):
         yield name, _single(fact)
     else:
-        values = list(fact)
-        shown = ", ".join(text for value in values for _, text in flatten(value))
-        if len(shown) <= _INLINE and not any(isinstance(value, Mapping) for value in values):
+        texts = [_entry(value) for value in fact]
+        if len(shown := ", ".join(texts)) <= _INLINE:
             yield name, shown or "none"
         else:
-            for index, value in enumerate(values):
-                yield from flatten(value, f"{name}[{index}]")
+            yield from ((f"{name}[{index}]", text) for index, text in enumerate(texts))
+
+
+def fact_rows(facts: Facts) -> list[tuple[str, str]]:
+    """What `flatten` gives, at most 400 rows and then how many are left out: logs can be long."""
+    rows = list(flatten(facts))
+    left = len(rows) - _MOST_ROWS
+    return (
+        rows
+        if left <= 0
+        else [*rows[:_MOST_ROWS], ("...", f"{left} more values, all of them in the JSON form")]
+    )
+
+
+def _entry(fact: Fact) -> str:
+    """One entry of a list, in one text."""
+    return ", ".join(f"{name} {text}" if name else text for name, text in flatten(fact))
 
 
 def _single(fact: bool | int | str | None) -> str:
@@ -198,7 +214,7 @@ def _check(check: Check, *, simulated: bool) -> list[str]:
 
 
 def _facts(appraisal: Appraisal) -> list[str]:
-    rows = list(flatten(appraisal.facts))
+    rows = fact_rows(appraisal.facts)
     if not rows:
         return []
     heading = "Established:" if hardware_vouches(appraisal) else "Claimed by the evidence, NOT established:"

@@ -18,7 +18,7 @@ from attestation.model import Appraisal, Verdict
 from attestation.report import (
     LIMITS,
     MAIN_QUESTIONS,
-    flatten,
+    fact_rows,
     hardware_vouches,
     is_baseline,
     printable,
@@ -206,7 +206,7 @@ def _pair(check: Check) -> str:
 def _facts(appraisal: Appraisal) -> str:
     rows = [
         (f"<code>{_safe(name, _SHORT)}</code>", f'<span class="value">{_safe(text, _LONG)}</span>')
-        for name, text in flatten(appraisal.facts)
+        for name, text in fact_rows(appraisal.facts)
     ]
     if not rows:
         return ""

@@ -154,6 +154,16 @@ def test_a_check_that_decides_nothing_affirms_nothing() -> None:
     assert trust_vector(only(Verdict.ACCEPTED, "config.digest", outcome=Outcome.NOTED))["configuration"] == 0
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_rule_that_was_applied_twice_is_stated_by_its_worst_outcome(order: int) -> None:
+    made = [
+        Check("config.provider.host", Stage.APPRAISE, outcome, "", "", "")
+        for outcome in (Outcome.FAIL, Outcome.PASS)[::order]
+    ]
+    judged = Appraisal(Verdict.REFUSED, tuple(made))
+    assert record(judged)["ear_verifier_claims"]["checks"] == {"config.provider.host": "fail"}
+
+
 def test_the_policy_is_named_by_its_digest() -> None:
     named = replace(appraisal(), policy_sha256=b"\xff" * 32)
     assert record(named)["ear_appraisal_policy_ids"] == [f"ni:///sha-256;{'_' * 42}8"]

@@ -15,6 +15,7 @@ from attestation.report import (
     LIMITS,
     as_plain,
     exit_code,
+    fact_rows,
     flatten,
     printable,
     render_json,
@@ -191,7 +192,8 @@ def test_nested_facts_are_shown_value_by_value() -> None:
         "nothing": [],
         "rtmrs": ["01" * 48, "02" * 48],
         "nested": {"deep": {"x": "y"}},
-        "events": [{"n": 1}],
+        "events": [{"n": 1, "d": "03" * 32, "c": {"deep": [1, 2]}}, {"n": 2}],
+        "few": [{"n": 1}, {"n": 2}],
     }
     assert list(flatten(facts)) == [
         ("smt", "yes"),
@@ -203,8 +205,17 @@ def test_nested_facts_are_shown_value_by_value() -> None:
         ("rtmrs[0]", "01" * 48),
         ("rtmrs[1]", "02" * 48),
         ("nested.deep.x", "y"),
-        ("events[0].n", "1"),
+        ("events[0]", f"n 1, d {'03' * 32}, c.deep 1, 2"),
+        ("events[1]", "n 2"),
+        ("few", "n 1, n 2"),
     ]
+
+
+def test_no_log_of_thousands_of_entries_fills_a_report() -> None:
+    facts: Facts = {f"f{index}": index for index in range(401)}
+    assert fact_rows(facts)[-2:] == [("f399", "399"), ("...", "1 more values, all of them in the JSON form")]
+    assert len(fact_rows({f"f{index}": index for index in range(400)})) == 400
+    assert "1 more values" in render_text(Appraisal(Verdict.REFUSED, (check(),), None, facts))
 
 
 def test_evidence_cannot_write_control_sequences_to_a_terminal() -> None:
