@@ -1,4 +1,4 @@
-"""Policies: closed, strict where nothing is said, refused while a line is unconfirmed."""
+"""Policies: strict where nothing is said, and every field read from its own key."""
 
 from __future__ import annotations
 
