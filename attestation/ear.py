@@ -171,7 +171,7 @@ def _hardware(appraisal: Appraisal) -> int:
 def _executables(appraisal: Appraisal) -> int:
     """What was started, if anybody compared it. Software that is not on the list is contraindicated."""
     measured = any(check.id in _MEASURED for check in appraisal.checks)
-    return _by_layer(appraisal, ("software",), BOOT_AFFIRMED if measured else NO_CLAIM)
+    return _by_layer(appraisal, ("software", "eventlog"), BOOT_AFFIRMED if measured else NO_CLAIM)
 
 
 def _instance(appraisal: Appraisal) -> int:

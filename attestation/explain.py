@@ -55,6 +55,12 @@ LAYERS: tuple[Layer, ...] = (
         "and to the keys that are in use.",
     ),
     Layer(
+        "eventlog",
+        "Does the log of what was started agree?",
+        "The log says in detail what was loaded, but anybody could have written it. Played back it has to give "
+        "the fingerprints that the hardware signed.",
+    ),
+    Layer(
         "machine",
         "Is the machine acceptable?",
         "Genuine hardware can still be outdated, or of a kind or an operator that the policy does not "

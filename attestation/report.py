@@ -163,7 +163,7 @@ def _single(fact: bool | int | str | None) -> str:
         return "none"
     if isinstance(fact, bool):
         return "yes" if fact else "no"
-    return str(fact)
+    return str(fact) or "(empty)"
 
 
 def _headline(verdict: Verdict) -> list[str]:

@@ -107,19 +107,19 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Claims that this verifier has nothing to compare with.",
     ),
     "eventlog.parse": (
-        "software",
+        "eventlog",
         "Readable event log",
         "The log of what was loaded while the machine started could be read completely.",
         "Whether it is true; the following checks are about that.",
     ),
     "eventlog.digests": (
-        "software",
+        "eventlog",
         "Entries of the event log",
         "Each entry whose content is in the log has the fingerprint of that content.",
         "Entries that state only a fingerprint; their content is not in the log.",
     ),
     "eventlog.replay": (
-        "software",
+        "eventlog",
         "Event log against the hardware",
         "Played back, the log gives the very measurements that the hardware signed; nothing is missing.",
         "Whether what was loaded is acceptable.",

@@ -150,6 +150,12 @@ def test_what_was_not_looked_at_is_not_claimed() -> None:
     assert record(judged)["ear_appraisal_policy_ids"] == ["tag:casemate,2026:appraisal/1/baseline"]
 
 
+@pytest.mark.parametrize(("outcome", "value"), [(Outcome.FAIL, 96), (Outcome.PASS, 0)])
+def test_an_event_log_alone_can_speak_against_software_but_not_for_it(outcome: Outcome, value: int) -> None:
+    verdict = Verdict.ACCEPTED if outcome is Outcome.PASS else Verdict.REFUSED
+    assert trust_vector(only(verdict, "eventlog.replay", outcome=outcome))["executables"] == value
+
+
 def test_a_check_that_decides_nothing_affirms_nothing() -> None:
     assert trust_vector(only(Verdict.ACCEPTED, "config.digest", outcome=Outcome.NOTED))["configuration"] == 0
 

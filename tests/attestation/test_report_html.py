@@ -213,6 +213,13 @@ def test_every_question_is_answered_or_named_as_not_looked_at() -> None:
     assert "Is it the software that was named? 2 checks" in page(html(two)).text
 
 
+def test_an_event_log_is_no_answer_to_which_software_runs() -> None:
+    judged = appraisal(Verdict.ACCEPTED, check("baseline.debug"), check("eventlog.replay"))
+    text = page(html(judged)).text
+    assert "Yes Does the log of what was started agree? 1 check" in text
+    assert "Not looked at Is it the software that was named?" in text
+
+
 def test_every_check_is_there_with_all_its_parts() -> None:
     text = page(html(appraisal(Verdict.REFUSED))).text
     assert f"Expected a pinned key Found {'ab' * 32}" in text
