@@ -25,6 +25,7 @@ from attestation.snp.kds import TURIN_HWID_SIZE, cert_chain_url, crl_url, vcek_u
 from attestation.x509 import (
     common_name,
     crl_problem,
+    issuer_of,
     load_certificate,
     load_crl,
     signature_problem,
@@ -61,6 +62,16 @@ class _Case:
         named = (c for c in self.certificates if common_name(c.subject) == VEK_NAMES.get(self.kind))
         return next((c for c in named if signature_verifies(self.report, c)), None)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a whole chain came along that ends in a root of nobody's, such as a development root.
+
+        It has the same names as AMD's, so a list of AMD's would pass for one of its own, badly signed.
+        """
+        issuer = issuer_of(self.vek, self.certificates) if self.vek else None
+        root = issuer_of(issuer, self.certificates) if issuer else None
+        return root is not None and not any(spki_digest(root) in pins for pins in self.roots.values())
+
 
 def fetch_amd(raw: bytes, certificates: Sequence[bytes], source: Source, roots: Roots) -> Gathered:
     """Fetch what a report (1184 bytes) and its certificates (DER) lack. Raises MalformedEvidence.
@@ -71,6 +82,10 @@ def fetch_amd(raw: bytes, certificates: Sequence[bytes], source: Source, roots: 
     if report.signing_key == "none":
         raise MalformedEvidence("no key signed this report: nothing is published about it")
     case = _Case(report, tuple(_readable(certificates)), roots)
+    if case.is_foreign:
+        return Gathered(
+            Collateral(), ("the evidence's root is none that we pin: AMD publishes nothing of it",)
+        )
     products = _products(case)
     if not products:
         return Gathered(Collateral(), ("nothing tells which product signed this report",))
@@ -151,7 +166,9 @@ def _chain_item(case: _Case, product: str) -> Item:
 
     what = f"{product}'s issuer and root certificates"
     url = cert_chain_url(product, case.kind)
-    return Item(f"amd-{case.kind}-chain-{product.lower()}", what, url, chain_answer, judge, _DAY)
+    return Item(
+        f"amd-{case.kind}-chain-{product.lower()}", what, url, chain_answer, judge, _DAY, lasting=True
+    )
 
 
 def _vcek_item(case: _Case, product: str, chain: Kept) -> Item:
@@ -171,7 +188,9 @@ def _vcek_item(case: _Case, product: str, chain: Kept) -> Item:
 
     name = f"amd-vcek-{product.lower()}-{hwid.hex()}-{case.report.reported_tcb_raw.hex()}"
     url = vcek_url(product, hwid, tcb)
-    return Item(name, "the VCEK of this chip at its reported TCB", url, plain_answer, judge, _VCEK_FRESH)
+    return Item(
+        name, "the VCEK of this chip at its reported TCB", url, plain_answer, judge, _VCEK_FRESH, lasting=True
+    )
 
 
 def _crl_item(case: _Case, product: str, chain: Kept) -> Item:

@@ -17,8 +17,8 @@ from attestation.errors import MalformedEvidence
 MAX_CERTIFICATES = 4  # a chain of either vendor has two or three
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*+)-----END CERTIFICATE-----")
-_LIST = re.compile(rb"\s*-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*+)-----END X509 CRL-----\s*\Z")
-_HEX = re.compile(rb"\s*([0-9A-Fa-f]+)\s*\Z")
+_LIST = re.compile(rb"\s*+-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*+)-----END X509 CRL-----\s*+\Z")
+_HEX = re.compile(rb"\s*+([0-9A-Fa-f]++)\s*+\Z")
 _DER_SEQUENCE = 0x30
 
 

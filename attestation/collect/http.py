@@ -61,7 +61,7 @@ class Limits:
     attempts: int = 4
     longest_wait: float = 60.0
     deadline: float = 20.0
-    body: int = 256 * 1024
+    body: int = 1024 * 1024
 
 
 LIMITS = Limits()
@@ -90,8 +90,14 @@ def read_authorities(ca: str | os.PathLike[str] | None) -> str | None:
 
 
 def tls_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer (Intel and AMD serve 1.2); `ca` replaces the public roots. Never without a check."""
-    context = client_context(read_authorities(ca))
+    """TLS 1.2 or newer (Intel and AMD serve 1.2); `ca` replaces the public roots. Never without a check.
+
+    Raises ValueError for a `ca` that is no PEM authority.
+    """
+    try:
+        context = client_context(read_authorities(ca))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError("the authority for collateral hosts is not a readable PEM certificate") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -172,7 +178,7 @@ class Client:
             return float(asked)
         try:
             moment = parsedate_to_datetime(asked)
-        except ValueError:
+        except (ValueError, OverflowError):
             return float(2**attempt)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max((moment - self._clock()).total_seconds(), 0.0)
@@ -195,6 +201,7 @@ class Client:
             httpcore2.TimeoutException,
             httpcore2.ProtocolError,
             ssl.SSLError,
+            ValueError,  # a name that cannot be looked up or put into a handshake
         ) as error:
             raise CollateralUnavailable(
                 f"no answer from {host}: {_reason(error)}",

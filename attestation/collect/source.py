@@ -1,7 +1,7 @@
 """Where collateral comes from: from the evidence if that suffices, from the cache, or from a vendor.
 
 One rule holds for all three: nothing is used, and nothing is kept, whose signature does not lead to a root
-that we pin, and nothing is preferred to a newer issue that we have seen.
+that we pin, and nothing is preferred to a newer issue that we have seen and that was valid at the time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from attestation.errors import MalformedEvidence
 from attestation.model import Collateral
 
 ABSENT_FOR = timedelta(minutes=5)
+PAST = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Item:
     """One published thing. `name` is safe as a file's name; `what` is for people.
 
     `read` normalises an answer, `judge` checks its signature and that it is what was asked for; both raise
-    MalformedEvidence. A cached copy is used for `fresh_for`, and never beyond its own validity.
+    MalformedEvidence. A cached copy is used for `fresh_for`, and never beyond its own validity. `lasting`:
+    one copy is as good as another, so the sender's own will do; else he would choose the one that suits him.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Item:
     read: Callable[[Answer], Kept]
     judge: Callable[[Kept], Standing]
     fresh_for: timedelta
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,10 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`at` is when the evidence will be judged, which decides whether the evidence's own collateral suffices.
+    """`at` is when the evidence will be judged. The clock tells how old cached copies are.
 
-    `renew` asks the vendor whatever there is already. The clock tells how old cached copies are.
+    A moment in the past, more than `PAST` ago, is judged by what was valid then: what is published today is
+    not. `renew` asks the vendor whatever there is already.
     """
 
     client: Client
@@ -86,7 +90,7 @@ class Source:
         if not self.renew:
             if given is not None and self._suffices(item, given, held):
                 return given
-            if held is not None and self._is_fresh(item, held):
+            if held is not None and (self._is_fresh(item, held) or self._was_valid_then(held)):
                 return held.kept
             self._refuse_absent(item)
         try:
@@ -102,12 +106,22 @@ class Source:
         return self._settle(item, kept, standing)
 
     def _suffices(self, item: Item, given: Kept, held: _Held | None) -> bool:
-        """Genuine, valid at the time in question, and not older than what was seen before."""
+        """Genuine, valid at the time in question, not the sender's choice, and not older than what we saw."""
         try:
             standing = item.judge(given)
         except MalformedEvidence:
             return False
-        return standing.covers(self.at) and (held is None or standing.order >= held.standing.order)
+        if not standing.covers(self.at) or not (item.lasting or self._is_about_the_past()):
+            return False
+        if held is None or standing.order >= held.standing.order:
+            return True
+        return self._is_about_the_past() and not held.standing.covers(self.at)
+
+    def _is_about_the_past(self) -> bool:
+        return self.clock() - self.at > PAST
+
+    def _was_valid_then(self, held: _Held) -> bool:
+        return self._is_about_the_past() and held.standing.covers(self.at)
 
     def _held(self, item: Item) -> _Held | None:
         """The cached copy; whatever does not hold is as good as absent, and is fetched again."""

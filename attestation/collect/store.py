@@ -23,10 +23,11 @@ from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.reader import b64url_decode, b64url_encode, parse_json_object
 
 FORMAT = "casemate/collateral/1"
-_MAX_FILE = 1024 * 1024
+_MAX_FILE = 4 * 1024 * 1024  # the largest answer, in Base64, with room for its chain
 _MAX_CHAIN = 8
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,67 +49,83 @@ class Entry:
 
 
 class Store:
-    """Files in one directory, which is made if it is not there. Raises CannotDecide if it cannot be used."""
+    """Files in one directory, which is made if it is not there. Raises CannotDecide if it cannot be used.
+
+    Every operation opens the directory anew, looks at whose it is, and then works inside what it looked at:
+    a directory that somebody puts in its place meanwhile is never written to or read from unseen.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        with _usable(directory):
+        with _usable():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = directory.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
-            raise CannotDecide(
-                "the collateral cache is a directory that others can write to",
-                hint="name a directory of your own, with mode 0700",
-            )
+            with self._opened():
+                pass
 
     def read(self, name: str) -> Entry | None:
         """The entry of this name; None if there is none that can be read."""
-        try:
-            return _decode(self._bytes(name), name)
-        except (OSError, MalformedEvidence):
-            return None
+        with _usable(), self._opened() as folder:
+            try:
+                return _decode(_content(folder, _file(name)), name)
+            except (OSError, MalformedEvidence):
+                return None
 
     def write(self, entry: Entry) -> None:
         """Put an entry in place, whole or not at all. Raises CannotDecide if the disk does not take it."""
-        temporary = self._directory / f".{token_hex(8)}"
-        with _usable(self._directory):
+        temporary = f".{token_hex(8)}"
+        with _usable(), self._opened() as folder:
             try:
-                handle = os.open(temporary, _CREATE, 0o600)
-                with os.fdopen(handle, "wb") as file:
+                with os.fdopen(os.open(temporary, _CREATE, 0o600, dir_fd=folder), "wb") as file:
                     file.write(_encode(entry))
-                temporary.replace(self._path(entry.name))
+                os.replace(temporary, _file(entry.name), src_dir_fd=folder, dst_dir_fd=folder)
             except OSError:
                 with suppress(OSError):
-                    temporary.unlink()
+                    os.unlink(temporary, dir_fd=folder)
                 raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing meanwhile, so that none puts an older issue over a newer one."""
-        with _usable(self._directory):
-            handle = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with _usable(), self._opened() as folder:
+            handle = os.open(".lock", _LOCK, 0o600, dir_fd=folder)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
 
-    def _path(self, name: str) -> Path:
-        return self._directory / f"{name}.json"
-
-    def _bytes(self, name: str) -> bytes:
-        """A file's content: a regular file of ours, of a sane size; links are not followed."""
-        handle = os.open(self._path(name), _READ)
-        with os.fdopen(handle, "rb") as file:
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The directory, if it is ours and nobody else can write to it."""
+        handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
             status = os.fstat(handle)
-            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-            if not ours or status.st_mode & _OTHERS_WRITE or status.st_size > _MAX_FILE:
-                raise MalformedEvidence("not a cache file of ours")
-            return file.read(_MAX_FILE)
+            if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+                raise CannotDecide(
+                    "the collateral cache is a directory that others can write to",
+                    hint="name a directory of your own, with mode 0700",
+                )
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _file(name: str) -> str:
+    return f"{name}.json"
+
+
+def _content(folder: int, file_name: str) -> bytes:
+    """A file's content: a regular file of ours, of a sane size; links are not followed, pipes not awaited."""
+    with os.fdopen(os.open(file_name, _READ, dir_fd=folder), "rb") as file:
+        status = os.fstat(file.fileno())
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or status.st_mode & _OTHERS_WRITE or status.st_size > _MAX_FILE:
+            raise MalformedEvidence("not a cache file of ours")
+        return file.read(_MAX_FILE)
 
 
 @contextmanager
-def _usable(directory: Path) -> Iterator[None]:
+def _usable() -> Iterator[None]:
     try:
         yield
     except OSError as error:

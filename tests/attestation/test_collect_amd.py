@@ -200,6 +200,15 @@ def test_a_report_that_cannot_be_read_asks_for_nothing(stage: Stage) -> None:
     assert stage.kds.host.asked == []
 
 
+def test_a_root_that_is_not_amds_asks_for_nothing(stage: Stage, signed: Signed, stranger: World) -> None:
+    other = stranger.issue()
+    stage.kds.publish(stage.world, signed)
+    error = stage.failure(other.report, other.certificates)
+    assert "root is none that we pin" in str(error)
+    assert error.partial == Collateral()
+    assert stage.kds.host.asked == []
+
+
 def test_an_unknown_processor_asks_for_nothing(stage: Stage, signed: Signed) -> None:
     error = stage.failure(stage.world.issue(cpuid=(0x1B, 0, 0)).report)
     assert "nothing tells which product" in str(error)

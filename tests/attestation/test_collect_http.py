@@ -129,7 +129,19 @@ def test_a_moment_that_has_passed_asks_for_the_usual_interval(
     assert hands.slept == [0.0, LIMITS.interval]
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "²", "9" * 400, "Sat, 99 Nov 2026 99:99:99 GMT"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon",
+        "-1",
+        "1.5",
+        "",
+        "²",
+        "9" * 400,
+        "Nov +9999 12:00:00 99999999999 T -",
+        "Sat, 99 Nov 2026 99:99:99 GMT",
+    ],
+)
 def test_a_retry_after_that_says_nothing_waits_ever_longer(
     value: str, host: VendorHost, hands: Hands
 ) -> None:
@@ -191,7 +203,7 @@ def test_more_than_the_limit_is_not_read(host: VendorHost, hands: Hands) -> None
 def test_chunks_without_end_are_cut_off(host: VendorHost, hands: Hands) -> None:
     chunks = b"400\r\n" + bytes(1024) + b"\r\n"
     host.script = [Reply(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks * 300)]
-    assert f"more than {LIMITS.body} bytes" in refusal(host, hands)
+    assert "more than 10000 bytes" in refusal(host, hands, limits=replace(LIMITS, body=10_000))
 
 
 def test_headers_without_end_are_cut_off(host: VendorHost, hands: Hands) -> None:
@@ -293,3 +305,11 @@ def test_the_environment_brings_no_proxy_and_no_authority(
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     assert client_of(host, hands, ca=trusted).get(URL).body == FOUND.body
     assert "certificate does not hold" in refusal(host, hands, ca=None)
+
+
+@pytest.mark.parametrize(
+    "ca", ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no/such/file"]
+)
+def test_an_authority_that_is_none_is_said(ca: str, host: VendorHost, hands: Hands) -> None:
+    with pytest.raises(ValueError, match="not a readable PEM"):
+        client_of(host, hands, ca=ca)

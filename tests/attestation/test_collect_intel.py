@@ -1,4 +1,4 @@
-"""What Intel publishes is fetched if missing, kept if Intel signed it, and never gives way to an older one."""
+"""What Intel publishes is fetched if missing, kept if Intel signed it, and never gives way to an older."""
 
 from __future__ import annotations
 
@@ -123,32 +123,80 @@ def test_spaces_written_as_plus_signs_in_a_header_are_understood(stage: Stage, s
     assert stage.collect(signed) == signed.collateral
 
 
-def test_collateral_that_came_along_and_is_valid_is_not_asked_for(stage: Stage, signed: IntelSigned) -> None:
-    assert stage.collect(signed, signed.collateral) == signed.collateral
+def test_what_the_sender_chose_is_not_relied_on_today(stage: Stage, signed: IntelSigned) -> None:
+    """His revocation list may be a month old and valid, and lack what was revoked since."""
+    newer = stage.world.issue(issued=NOW, revoked=frozenset({"pck"}))
+    stage.pcs.publish(newer.collateral, NAME)
+    assert stage.collect(signed, signed.collateral) == newer.collateral
+    assert len(stage.pcs.host.asked) == 4
+
+
+def test_if_nothing_else_can_be_had_what_the_sender_chose_is_handed_over_with_a_warning(
+    stage: Stage, signed: IntelSigned
+) -> None:
+    error = stage.failure(signed, signed.collateral)
+    assert "TCB info" in str(error)
+    assert "root's revocation list" in str(error)
+    assert error.partial.tdx == signed.collateral
+
+
+LATER = {"days": 400}
+
+
+def test_the_past_is_judged_by_what_came_along(stage: Stage, signed: IntelSigned) -> None:
+    stage.hands.pass_time(**LATER)
+    assert stage.collect(signed, signed.collateral, at=NOW) == signed.collateral
     assert stage.pcs.host.asked == []
 
 
 @pytest.mark.parametrize("part", TARGETS)
-def test_only_the_missing_part_is_asked_for(part: str, stage: Stage, signed: IntelSigned) -> None:
+def test_of_the_past_only_the_missing_part_is_asked_for(part: str, stage: Stage, signed: IntelSigned) -> None:
+    stage.hands.pass_time(**LATER)
     stage.pcs.publish(signed.collateral, NAME)
     given = replace(signed.collateral, **{part: b""})
-    assert stage.collect(signed, given) == signed.collateral
+    assert stage.collect(signed, given, at=NOW) == signed.collateral
     assert stage.pcs.host.asked == [TARGETS[part]]
 
 
 @pytest.mark.parametrize("moment", [NOW + timedelta(days=60), NOW - timedelta(days=60)])
-def test_collateral_of_another_time_than_the_one_in_question_is_asked_for(
+def test_of_the_past_what_was_not_valid_then_is_asked_for(
     moment: Any, stage: Stage, signed: IntelSigned
 ) -> None:
+    stage.hands.pass_time(**LATER)
     stage.pcs.publish(signed.collateral, NAME)
     stage.collect(signed, signed.collateral, at=moment)
     assert len(stage.pcs.host.asked) == 4
 
 
-def test_old_collateral_suffices_for_a_decision_about_its_own_time(stage: Stage, signed: IntelSigned) -> None:
-    stage.hands.pass_time(days=400)
+def test_the_past_is_judged_by_a_cached_copy_that_was_valid_then(stage: Stage, signed: IntelSigned) -> None:
+    stage.pcs.publish(signed.collateral, NAME)
+    stage.collect(signed)
+    stage.hands.pass_time(**LATER)
+    stage.pcs.host.asked.clear()
+    assert stage.collect(signed, at=NOW) == signed.collateral
+    assert stage.pcs.host.asked == []
+
+
+def test_what_was_published_since_does_not_keep_the_past_from_being_judged(
+    stage: Stage, signed: IntelSigned
+) -> None:
+    stage.hands.pass_time(**LATER)
+    today = stage.world.issue(issued=NOW + timedelta(days=399), until=NOW + timedelta(days=429))
+    stage.pcs.publish(today.collateral, NAME)
+    stage.collect(signed)
+    stage.pcs.host.asked.clear()
     assert stage.collect(signed, signed.collateral, at=NOW) == signed.collateral
     assert stage.pcs.host.asked == []
+
+
+def test_of_two_issues_that_were_valid_then_the_newer_one_counts(stage: Stage, signed: IntelSigned) -> None:
+    newer = stage.world.issue(
+        tcb_evaluation_number=21, qe_evaluation_number=21, issued=NOW - timedelta(hours=1)
+    )
+    stage.pcs.publish(newer.collateral, NAME)
+    stage.collect(signed)
+    stage.hands.pass_time(**LATER)
+    assert stage.collect(signed, signed.collateral, at=NOW) == newer.collateral
 
 
 def test_a_sender_cannot_pass_off_collateral_that_intel_did_not_sign(
@@ -187,7 +235,7 @@ def test_the_cache_spares_the_host_a_day(stage: Stage, signed: IntelSigned) -> N
 def test_what_could_not_be_had_is_named_and_the_rest_handed_over(stage: Stage, signed: IntelSigned) -> None:
     stage.pcs.publish(signed.collateral, NAME)
     stage.pcs.host.published[QE_TARGET] = Reply(status=500)
-    error = stage.failure(signed, replace(signed.collateral, qe_identity=b"", pck_crl=b""))
+    error = stage.failure(signed, TdxCollateral(qe_identity_chain=signed.collateral.qe_identity_chain))
     assert f"QE identity: {API} answered 500" in str(error)
     assert error.partial.tdx == replace(signed.collateral, qe_identity=b"")
 
@@ -460,6 +508,7 @@ def test_with_a_pccs_intel_is_not_asked(stage: Stage, signed: IntelSigned) -> No
         "https://pccs.example/\nx",
         "https://pccs.example?",
         "https://[::1",
+        "https://pccs..example\x7f",
     ],
 )
 def test_a_url_that_names_no_pccs_is_refused(url: str) -> None:
@@ -469,3 +518,15 @@ def test_a_url_that_names_no_pccs_is_refused(url: str) -> None:
 
 def test_a_name_in_capitals_is_the_same_host() -> None:
     assert service_at("https://PCCS.example:8081/") == service_at("https://pccs.example:8081")
+
+
+def test_an_address_names_a_pccs_too() -> None:
+    assert service_at("https://[::1]:8081").hosts == ("[::1]:8081",)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, ".example", "..", "[::1]", "a." * 140])
+def test_a_name_that_nothing_answers_to_is_no_connection(
+    name: str, stage: Stage, signed: IntelSigned
+) -> None:
+    error = stage.failure(signed, pccs=f"https://{name}:1", routes={f"{name}:1": (name, 1)})
+    assert "no connection" in str(error)

@@ -69,6 +69,14 @@ def test_a_directory_that_others_can_write_to_is_refused(rights: int, tmp_path: 
         Store(tmp_path)
 
 
+def test_a_directory_that_others_can_write_to_later_is_refused_later(store: Store, directory: Path) -> None:
+    store.write(ENTRY)
+    directory.chmod(0o770)
+    for operation in (lambda: store.read("amd-crl"), lambda: store.write(ENTRY), store.locked().__enter__):
+        with pytest.raises(CannotDecide, match="others can write"):
+            operation()
+
+
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
@@ -90,10 +98,10 @@ def test_a_disk_that_does_not_take_it_leaves_nothing_behind(
 ) -> None:
     store.write(ENTRY)
 
-    def full(self: Path, target: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CannotDecide, match="No space left"):
         store.write(Entry("amd-crl", NOW, None))
     assert [path.name for path in directory.iterdir()] == ["amd-crl.json"]
@@ -175,7 +183,7 @@ def test_a_file_of_anything_is_as_good_as_absent(content: bytes, store: Store, d
 def test_a_large_file_is_not_read(store: Store, directory: Path) -> None:
     store.write(ENTRY)
     path = directory / "amd-crl.json"
-    path.write_bytes(path.read_bytes() + b" " * 1024 * 1024)
+    path.write_bytes(path.read_bytes() + b" " * 4 * 1024 * 1024)
     assert store.read("amd-crl") is None
 
 
