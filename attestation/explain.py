@@ -57,8 +57,8 @@ LAYERS: tuple[Layer, ...] = (
     Layer(
         "eventlog",
         "Does the log of what was started agree?",
-        "The log says in detail what was loaded, but anybody could have written it. Played back it has to give "
-        "the fingerprints that the hardware signed.",
+        "The log says in detail what was loaded, but anybody could have written it. Played back it has to "
+        "give the fingerprints that the hardware signed.",
     ),
     Layer(
         "machine",
