@@ -16,7 +16,7 @@ from typing import Any
 
 from attestation.errors import MalformedEvidence
 from attestation.model import Fact
-from attestation.reader import Cursor, b64url_decode, parse_json_object
+from attestation.reader import Cursor, b64url_decode, hex_bytes, parse_json_object
 
 MAX_HCL_REPORT = 16 * 1024  # real ones have 2,048 or 2,600 bytes
 AK_KID = "HCLAkPub"
@@ -157,10 +157,6 @@ def rsa_integer(text: Any) -> int:
 def _user_data(text: Any) -> bytes | None:
     if text is None:
         return None
-    try:
-        value = bytes.fromhex(text)
-    except (TypeError, ValueError) as error:
-        raise MalformedEvidence("runtime data: `user-data` is not hexadecimal") from error
-    if len(value) > _MAX_USER_DATA:
-        raise MalformedEvidence(f"runtime data: `user-data` has more than {_MAX_USER_DATA} bytes")
-    return value
+    if not isinstance(text, str) or len(text) > 2 * _MAX_USER_DATA:
+        raise MalformedEvidence(f"runtime data: `user-data` is not a text of at most {_MAX_USER_DATA} bytes")
+    return hex_bytes(text.lower(), len(text) // 2)

@@ -130,6 +130,10 @@ def user_data_is_no_hexadecimal(value: dict[str, Any]) -> None:
     value["user-data"] = "0g"
 
 
+def user_data_with_a_space(value: dict[str, Any]) -> None:
+    value["user-data"] = "00 0"
+
+
 def user_data_is_too_long(value: dict[str, Any]) -> None:
     value["user-data"] = "00" * 65
 
@@ -139,6 +143,7 @@ def user_data_is_too_long(value: dict[str, Any]) -> None:
     [
         *(no_list, nine_keys, text_key, nameless_key, no_modulus, empty_exponent, endless_modulus),
         *(list_of_settings, user_data_is_no_text, user_data_is_no_hexadecimal, user_data_is_too_long),
+        user_data_with_a_space,
     ],
 )
 def test_runtime_data_of_another_shape_are_refused(
@@ -146,6 +151,10 @@ def test_runtime_data_of_another_shape_are_refused(
 ) -> None:
     with pytest.raises(MalformedEvidence):
         parse_hcl(written(tpm, runtime_edit=edit))
+
+
+def test_user_data_may_be_written_in_capitals() -> None:
+    assert parse_runtime_data(b'{"keys":[],"user-data":"00FF"}').user_data == b"\x00\xff"
 
 
 def test_runtime_data_may_lack_configuration_and_user_data_and_have_members_we_do_not_know() -> None:
