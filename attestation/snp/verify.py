@@ -197,15 +197,20 @@ def _validity(case: Case) -> Finding:
 
 
 def _crl(case: Case) -> Finding:
+    """Enforce every list in the name of the root or of the VEK's issuer.
+
+    AMD's lists are the root's and name intermediates; what an intermediate would revoke are VEKs.
+    """
     if not case.crls:
         return Outcome.NOTED, "none supplied (the policy decides whether one is needed)"
-    ours = [crl for crl in case.crls if crl.issuer == case.root.subject]
-    for crl in ours:
-        problem = crl_problem(crl, case.root)
+    authorities = (case.root, case.issuer)
+    ours = [(crl, one) for crl in case.crls for one in authorities if crl.issuer == one.subject]
+    for crl, authority in ours:
+        problem = crl_problem(crl, authority)
         revoked = revoked_by(crl, (case.vek, case.issuer, case.root))
         if problem or revoked:
             return Outcome.FAIL, problem or f"revoked: {', '.join(revoked)}"
-    if not all(crl_is_current(crl, case.now) for crl in ours):
+    if not all(crl_is_current(crl, case.now) for crl, _ in ours):
         return Outcome.UNDECIDED, "a CRL is not current"
     return Outcome.PASS, f"{len(ours)} enforced, of {len(case.crls)} supplied"
 
@@ -282,7 +287,12 @@ RULES: tuple[Rule, ...] = (
     Rule("snp.chain.authorities", "ARK and ASK may issue, VEK may not", "RFC 5280 section 4.2", _authorities),
     Rule("snp.chain.names", "VEK < SEV-product < ARK-product of the root", _CERTIFICATES, _names),
     Rule("snp.chain.validity", "every certificate valid now", "RFC 5280 section 4.1.2.5", _validity),
-    Rule("snp.crl", "a supplied CRL is the root's, current, and revokes none", "RFC 5280 section 5", _crl),
+    Rule(
+        "snp.crl",
+        "supplied CRLs of the chain's authorities are theirs, current, and revoke none",
+        "RFC 5280 section 5",
+        _crl,
+    ),
     Rule("snp.vek.kind", "SIGNING_KEY agrees with the certificate's CN", _REPORT, _vek_kind),
     Rule("snp.vek.key", "P-384", _CERTIFICATES, _vek_key),
     Rule("snp.signature.encoding", _ZEROS, f"{_REPORT}, SIGNATURE", _encoding),

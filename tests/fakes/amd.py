@@ -169,19 +169,32 @@ class World:
         fitting = {"flags": VLEK_FLAGS, "chip_id": bytes(64)} | changes
         return self.issue(vek or self.vlek(), issuer=self.asvk, **fitting)
 
+    def intermediate(self, *, name: str | None = None, crl_sign: bool = False) -> dev.Issuer:
+        """An ASK beside the proper one, with its key. AMD's may not sign revocation lists; this one may."""
+        key = self.hierarchy.ask.key
+        builder = dev.certificate_builder(
+            name or f"SEV-{self.product}", f"ARK-{self.product}", key.public_key(), now=NOW
+        )
+        usage = x509.KeyUsage(False, False, False, False, False, True, crl_sign, False, False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(usage, critical=True)
+        return dev.Issuer(key, dev.sign_pss(builder, self.hierarchy.ark.key))
+
     def crl(
         self,
         *revoked: x509.Certificate,
+        issuer: dev.Issuer | None = None,
         signer: dev.Issuer | None = None,
         made: datetime = NOW - timedelta(days=1),
         until: datetime = NOW + timedelta(days=30),
         critical: bool = False,
         salt: int = 48,
     ) -> bytes:
-        """A CRL in the ARK's name, DER."""
+        """A CRL in the name of the ARK, or of another `issuer`, DER."""
+        named = issuer or self.hierarchy.ark
         builder = (
             x509.CertificateRevocationListBuilder()
-            .issuer_name(self.hierarchy.ark.certificate.subject)
+            .issuer_name(named.certificate.subject)
             .last_update(made)
             .next_update(until)
         )
@@ -191,7 +204,5 @@ class World:
         if critical:
             unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
             builder = builder.add_extension(unknown, critical=True)
-        signed: x509.CertificateRevocationList = dev.sign_pss(
-            builder, (signer or self.hierarchy.ark).key, salt=salt
-        )
+        signed: x509.CertificateRevocationList = dev.sign_pss(builder, (signer or named).key, salt=salt)
         return signed.public_bytes(serialization.Encoding.DER)
