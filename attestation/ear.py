@@ -186,11 +186,14 @@ def _by_layer(appraisal: Appraisal, layers: tuple[str, ...], good: int) -> int:
 
 
 def _of(appraisal: Appraisal, ids: frozenset[str] | set[str], good: int) -> int:
-    """One claim from some checks: a failure contraindicates, a gap or no check at all claims nothing."""
+    """One claim from some checks: a failure contraindicates, no check at all claims nothing.
+
+    A gap needs no case of its own: with one nothing is accepted, and then nothing is affirmed.
+    """
     outcomes = {check.outcome for check in appraisal.checks if check.id in ids}
     if Outcome.FAIL in outcomes:
         return CONTRAINDICATED
-    return good if Outcome.PASS in outcomes and Outcome.UNDECIDED not in outcomes else NO_CLAIM
+    return good if Outcome.PASS in outcomes else NO_CLAIM
 
 
 def _is_forged(check: Check) -> bool:

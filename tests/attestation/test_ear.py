@@ -103,6 +103,12 @@ def test_whatever_fails_the_result_is_contraindicated(check_id: str) -> None:
     assert not [value for value in vector.values() if tier(value) == "affirming"]
 
 
+def test_evidence_that_cannot_be_read_is_contraindicated_without_any_claim() -> None:
+    judged = only(Verdict.REFUSED, "evidence.parse", outcome=Outcome.FAIL)
+    assert set(trust_vector(judged).values()) == {0}
+    assert ear(judged)["ear_status"] == record(judged)["ear_status"] == "contraindicated"
+
+
 @pytest.mark.parametrize(
     ("check_id", "claims"),
     [
