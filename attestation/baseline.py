@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from attestation.appraise.rules import hexes, listed, on_off, rule
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check
+from attestation.snp.abi import Report
 from attestation.snp.verify import SnpClaims
+from attestation.tdx.body import TdReport
 from attestation.tdx.verify import TdxClaims
 
 STATUSES = frozenset({"UpToDate", "SWHardeningNeeded"})
@@ -28,12 +30,18 @@ class Baseline:
 def appraise_baseline(claims: SnpClaims | TdxClaims | VtpmClaims) -> list[Check]:
     """Judge authentic claims of any platform by the baseline rule; below a paravisor, the paravisor's."""
     hardware = claims.hardware if isinstance(claims, VtpmClaims) else claims
-    return _tdx(hardware) if isinstance(hardware, TdxClaims) else _snp(hardware)
+    if isinstance(hardware, SnpClaims):
+        return baseline_of_report(hardware.report)
+    status = rule(
+        "baseline.tcb_status", hardware.status in STATUSES, listed(STATUSES), hardware.status, _SPEC
+    )
+    return [*baseline_of_body(hardware.body), status]
 
 
-def _snp(claims: SnpClaims) -> list[Check]:
-    guest = claims.report.policy
-    moves = guest.migrate_ma or claims.report.report_id_ma != _NO_AGENT
+def baseline_of_report(report: Report) -> list[Check]:
+    """The part of the rule that an SNP report alone decides."""
+    guest = report.policy
+    moves = guest.migrate_ma or report.report_id_ma != _NO_AGENT
     found = "possible" if moves else "no migration agent"
     return [
         _debug(guest.debug),
@@ -41,11 +49,11 @@ def _snp(claims: SnpClaims) -> list[Check]:
     ]
 
 
-def _tdx(claims: TdxClaims) -> list[Check]:
-    attributes, service_td = claims.body.td_attributes, claims.body.mrservicetd or bytes(48)
+def baseline_of_body(body: TdReport) -> list[Check]:
+    """The part of the rule that a TD report alone decides."""
+    attributes, service_td = body.td_attributes, body.mrservicetd or bytes(48)
     return [
         _debug(attributes.debug or attributes.other_tud != 0),
-        rule("baseline.tcb_status", claims.status in STATUSES, listed(STATUSES), claims.status, _SPEC),
         rule("baseline.service_td", not any(service_td), "MRSERVICETD is zero", hexes([service_td]), _SPEC),
     ]
 

@@ -15,6 +15,7 @@ from attestation.baseline import Baseline, appraise_baseline
 from attestation.bind import check_binding, check_connection, check_question, check_report_data
 from attestation.check import Check, Outcome, Stage
 from attestation.decide import Subject
+from attestation.definite import definite_failures
 from attestation.document import Evidence, parse_document
 from attestation.errors import MalformedEvidence
 from attestation.hardware import Hardware, primary
@@ -91,6 +92,8 @@ def verify_hardware(
         return subject.decide([_parsed(Outcome.FAIL, str(error))])
     checks = [_parsed(Outcome.PASS, "all of it"), *found.checks]
     if found.claims is None:
+        if all(check.outcome is not Outcome.FAIL for check in checks):
+            checks += definite_failures(hardware, collateral, rules, now=now)
         return subject.decide(checks, facts=_facts(found))
 
     unasked_is_fine = isinstance(rules, Baseline) or rules.evidence.accept_without_nonce

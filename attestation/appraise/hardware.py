@@ -33,14 +33,14 @@ def appraise_hardware(
         return [
             *_kind(f"azure-{_family(claims.hardware)}", "paravisor-vtpm", policy),
             *_operator(claims.hardware, policy),
-            *_direct(claims.hardware, policy.azure.snp, policy.azure.tdx, policy, now),
+            *appraise_direct(claims.hardware, policy.azure.snp, policy.azure.tdx, policy, now=now),
             *appraise_vtpm(claims, policy.azure, now=now),
         ]
     tee = "tdx" if isinstance(claims, TdxClaims) else "sev-snp"
     return [
         *_kind(tee, "direct-boot", policy),
         *_operator(claims, policy),
-        *_direct(claims, policy.snp, policy.tdx, policy, now),
+        *appraise_direct(claims, policy.snp, policy.tdx, policy, now=now),
     ]
 
 
@@ -48,7 +48,10 @@ def _family(claims: Direct) -> str:
     return "tdx" if isinstance(claims, TdxClaims) else "snp"
 
 
-def _direct(claims: Direct, snp: SnpPolicy, tdx: TdxPolicy, policy: Policy, now: datetime) -> list[Check]:
+def appraise_direct(
+    claims: Direct, snp: SnpPolicy, tdx: TdxPolicy, policy: Policy, *, now: datetime
+) -> list[Check]:
+    """Appraise a processor's claims by one pair of tables: the guest's, or those for a paravisor."""
     if isinstance(claims, TdxClaims):
         return appraise_tdx(claims, tdx, policy.evidence, now=now)
     return appraise_snp(claims, snp)

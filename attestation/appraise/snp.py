@@ -29,12 +29,15 @@ _EITHER = (True, False)
 def appraise_snp(claims: SnpClaims, policy: SnpPolicy) -> list[Check]:
     """What runs, how it was launched, and on which hardware and firmware."""
     return [
-        *_launch(claims.report, policy),
-        *_demands(claims.report, policy),
-        *_named_launch_data(claims.report, policy),
+        *appraise_report(claims.report, policy),
         *_firmware(claims, policy),
         *_platform(claims, policy),
     ]
+
+
+def appraise_report(report: Report, policy: SnpPolicy) -> list[Check]:
+    """The part that a report alone decides, whoever certified its signer."""
+    return [*_launch(report, policy), *_demands(report, policy), *_named_launch_data(report, policy)]
 
 
 def _launch(report: Report, policy: SnpPolicy) -> list[Check]:

@@ -31,11 +31,18 @@ _EITHER = (True, False)
 def appraise_tdx(claims: TdxClaims, policy: TdxPolicy, age: EvidencePolicy, *, now: datetime) -> list[Check]:
     """What runs, how it was launched, and on which hardware, firmware and collateral. `now`: aware."""
     return [
-        *_launch(claims.body, policy),
-        *_attributes(claims.body.td_attributes, policy),
-        *_named_launch_data(claims.body, policy),
+        *appraise_body(claims.body, policy),
         *_platform(claims, policy),
         _collateral_age(claims, age, now),
+    ]
+
+
+def appraise_body(body: TdReport, policy: TdxPolicy) -> list[Check]:
+    """The part that a TD report alone decides, whoever certified its signer."""
+    return [
+        *_launch(body, policy),
+        *_attributes(body.td_attributes, policy),
+        *_named_launch_data(body, policy),
     ]
 
 
