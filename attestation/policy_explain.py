@@ -1,7 +1,7 @@
-"""Say in plain words what a policy accepts, what it refuses, and where it was made weaker than the default.
+"""Say in plain words what a policy accepts, what it refuses, and where it accepts more than the default.
 
-For a reader who answers for the policy but does not know the fields: one statement a line, grouped by the
-question that it answers. A line that starts with `!` accepts something that the default refuses.
+For a reader who answers for the policy but does not know its fields: one statement a line, grouped by the
+question that it answers. A line that starts with `!` accepts something that the strict default refuses.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from attestation.policy import BUILT_IN, AzurePolicy, Operator, Policy, Referenc
 from attestation.provider_table import PROVIDER_HOSTS
 
 _PLATFORMS = {
-    "sev-snp": "AMD SEV-SNP guests, measured by the processor",
-    "tdx": "Intel TDX guests, measured by the processor",
+    "sev-snp": "guests on AMD SEV-SNP, which the processor itself measured",
+    "tdx": "guests on Intel TDX, which the processor itself measured",
     "azure-snp": "Azure guests on AMD SEV-SNP",
     "azure-tdx": "Azure guests on Intel TDX",
 }
 _WEAKER, _SAME = "! ", "- "
+_LEGEND = "Every statement has to hold. A line with ! accepts more than the strict default does.\n\n"
 
 
 def explain_policy(policy: Policy) -> str:
@@ -40,11 +41,13 @@ def explain_policy(policy: Policy) -> str:
         ("How fresh it has to be", _evidence(policy)),
         ("Refused whatever a policy says", list(_ALWAYS)),
     ]
-    return "\n".join(f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in sections)
+    told = (f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in sections)
+    return _LEGEND + "\n".join(told)
 
 
 _ALWAYS = (
-    "- evidence that no genuine processor signed, or under certificates that were revoked",
+    "- evidence under other root keys than AMD's and Intel's (and the one above, if there is one)",
+    "- evidence under certificates that were revoked",
     "- a guest whose host may look into it (debugging)",
     "- evidence for another question, another purpose or another connection",
     "- Intel platforms that Intel calls revoked or does not know",
@@ -78,11 +81,11 @@ def _short(policy: Policy) -> list[str]:
 def _operators(operators: Collection[Operator]) -> list[str]:
     if not operators:
         return [
-            f"{_SAME}anyone's: nothing here says where a machine stands, and whoever can touch a machine may"
-            " break it",
-            f"{_SAME}but no AMD Milan, and no machine that only a cloud provider vouches for (VLEK)",
+            f"{_SAME}accepts anyone's machine: nothing says where it stands, and who touches it may break it",
+            f"{_SAME}refuses AMD Milan, and machines that only a cloud provider vouches for (VLEK)",
         ]
-    return [f"{_SAME}{one.name}: {_machines(one)}" for one in operators]
+    named = [f"{_SAME}accepts machines of {one.name}: {_machines(one)}" for one in operators]
+    return [*named, f"{_SAME}refuses anybody else's machine"]
 
 
 def _machines(operator: Operator) -> str:
@@ -90,7 +93,7 @@ def _machines(operator: Operator) -> str:
         (len(operator.chip_ids), "AMD processors"),
         (len(operator.ppids) + len(operator.platform_instance_ids), "Intel platforms"),
     )
-    named = [f"{count} {what} by name" for count, what in kinds if count]
+    named = [f"{what} by number ({count})" for count, what in kinds if count]
     return _joined([*named, *(f"all that {csp} vouches for" for csp in sorted(operator.csp_ids))])
 
 
@@ -98,19 +101,44 @@ def _snp(snp: SnpPolicy) -> list[str]:
     default = BUILT_IN.snp
     return [
         *_running(len(snp.measurements), snp.sets),
-        *_if(snp.trust_id_key, "any guest that one of the listed ID keys signed, whatever it measures"),
-        _compared(snp.products <= default.products, f"processors: {_joined(sorted(snp.products))}"),
-        *_if("Milan" in snp.products, "Milan's root secret was extracted: its operator has to be named too"),
-        _compared(snp.signing_keys == {"vcek"}, f"signed by {_joined(sorted(snp.signing_keys)).upper()}"),
+        *_if(
+            snp.trust_id_key, "accepts any guest that one of the listed ID keys signed, whatever it measures"
+        ),
+        _compared(
+            snp.products <= default.products,
+            f"accepts the processors {_joined(sorted(snp.products)) or 'none'}",
+        ),
+        *_if(
+            "Milan" in snp.products,
+            "warns: Milan's root secret was extracted, so that only its named operator vouches for it",
+        ),
+        _compared(
+            snp.signing_keys == {"vcek"},
+            f"accepts reports signed by a {' or a '.join(sorted(key.upper() for key in snp.signing_keys))}",
+        ),
         *(_floor(product, snp.minimum_tcb[product]) for product in sorted(snp.products)),
-        *_if(snp.vmpl != 0, f"a report by privilege level {snp.vmpl}, below another part of the guest"),
+        *_if(
+            snp.vmpl != 0,
+            f"accepts reports of privilege level {snp.vmpl}, above which another part of the guest stands",
+        ),
         *_launch_data("ID key", snp.id_key_digests),
         *_launch_data("author key", snp.author_key_digests),
         *_launch_data("host data", snp.host_data),
         *_bits(snp),
-        *(f"{_SAME}on {name}, the mitigations {mask:#x}" for name, mask in snp.required_mitigations.items()),
-        *([f"{_SAME}guest version {snp.minimum_guest_svn} or later"] if snp.minimum_guest_svn else []),
-        *([f"{_SAME}firmware interface {_dotted(snp.minimum_abi)} or later"] if any(snp.minimum_abi) else []),
+        *(
+            f"{_SAME}requires on {name} the mitigations {mask:#x}"
+            for name, mask in snp.required_mitigations.items()
+        ),
+        *(
+            [f"{_SAME}requires guest version {snp.minimum_guest_svn} or later"]
+            if snp.minimum_guest_svn
+            else []
+        ),
+        *(
+            [f"{_SAME}requires firmware interface {_dotted(snp.minimum_abi)} or later"]
+            if any(snp.minimum_abi)
+            else []
+        ),
     ]
 
 
@@ -118,27 +146,48 @@ def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-# field: what True means in words, what False means in words
+# field: what true means, what false means
 _BITS: Mapping[str, tuple[str, str]] = {
-    "allow_smt": ("two threads may share a core", "no two threads share a core"),
-    "allow_migration": ("an agent may move the guest to another machine", "the guest cannot be moved"),
-    "allow_cxl": ("memory on CXL devices", "no memory on CXL devices"),
+    "allow_smt": ("accepts two threads on one core (SMT)", "refuses two threads on one core (SMT)"),
+    "allow_migration": (
+        "accepts that an agent moves the guest to another machine",
+        "refuses guests that can be moved to another machine",
+    ),
+    "allow_cxl": ("accepts memory on CXL devices", "refuses memory on CXL devices"),
     "allow_provisional_firmware": (
-        "firmware that can be exchanged for an older one",
-        "only firmware that is committed, so that it cannot be rolled back",
+        "accepts firmware that can still be exchanged for an older one",
+        "refuses firmware that can still be exchanged for an older one",
     ),
     "require_alias_check": (
-        "memory was checked for aliases (BadRAM)",
-        "memory unchecked for aliases (BadRAM)",
+        "requires that memory was checked for aliases (BadRAM)",
+        "accepts memory that nobody checked for aliases (BadRAM)",
     ),
-    "require_ecc": ("memory with error correction", "memory without error correction"),
-    "require_crl": ("a list of revoked certificates must be there", "no list of revoked certificates needed"),
-    "require_single_socket": ("one socket only", "several sockets"),
-    "require_aes_256_xts": ("memory encrypted with AES-256-XTS", "memory encrypted with AES-128 or AES-256"),
-    "require_rapl_disabled": ("power metering (RAPL) off", "power metering (RAPL) on or off"),
-    "require_ciphertext_hiding": ("ciphertext hidden from the host", "ciphertext visible to the host or not"),
-    "require_page_swap_disabled": ("the host cannot swap pages", "the host may swap encrypted pages"),
-    "require_tsme": ("all memory encrypted against who takes the modules", "other memory encrypted or not"),
+    "require_ecc": ("requires memory with error correction", "accepts memory without error correction"),
+    "require_crl": (
+        "requires AMD's list of revoked certificates to be there",
+        "accepts that AMD's list of revoked certificates is missing",
+    ),
+    "require_single_socket": ("requires a single socket", "accepts several sockets"),
+    "require_aes_256_xts": (
+        "requires memory encrypted with AES-256-XTS",
+        "accepts memory encrypted with AES-128 as well as AES-256",
+    ),
+    "require_rapl_disabled": (
+        "requires power metering (RAPL) to be off",
+        "accepts power metering (RAPL), which may tell what is computed",
+    ),
+    "require_ciphertext_hiding": (
+        "requires that the host cannot read encrypted memory",
+        "accepts that the host reads encrypted memory, and sees when it changes",
+    ),
+    "require_page_swap_disabled": (
+        "requires that the host cannot move encrypted pages",
+        "accepts that the host moves encrypted pages",
+    ),
+    "require_tsme": (
+        "requires that all other memory is encrypted too",
+        "accepts that other memory is not encrypted",
+    ),
 }
 
 
@@ -159,53 +208,57 @@ def _floor(product: str, tcb: Tcb) -> str:
     shipped = BUILT_IN.snp.minimum_tcb[product]
     fmc = "" if tcb.fmc is None else f"fmc {tcb.fmc}, "
     levels = f"{fmc}boot loader {tcb.bootloader}, TEE {tcb.tee}, SNP {tcb.snp}, microcode {tcb.microcode}"
-    return _compared(tcb.at_least(shipped), f"{product} firmware from {levels} on")
+    return _compared(tcb.at_least(shipped), f"requires on {product} at least {levels}")
 
 
 def _launch_data(what: str, listed: Collection[bytes]) -> list[str]:
-    return [f"{_SAME}{what}: one of {len(listed)} listed values" if listed else f"{_SAME}no {what} at all"]
+    wanted = f"requires one of the listed values ({len(listed)}) as" if listed else "refuses any"
+    return [f"{_SAME}{wanted} {what}"]
 
 
 def _running(plain: int, sets: Collection[ReferenceSet]) -> list[str]:
     if not plain and not sets:
-        return [f"{_SAME}NOTHING: no reference value is named, so everything is refused"]
-    listed = [f"{_SAME}{plain} launch measurements"] if plain else []
-    return [*listed, *(f"{_SAME}the reference set {one.name} ({_joined(one.values)})" for one in sets)]
+        return [f"{_SAME}accepts NOTHING: no reference value is named, so that every guest is refused"]
+    listed = [f"{_SAME}accepts the listed launch measurements ({plain})"] if plain else []
+    named = (f"{_SAME}accepts the reference set {one.name} ({_joined(one.values)})" for one in sets)
+    return [*listed, *named]
 
 
 def _tdx(tdx: TdxPolicy) -> list[str]:
     default = BUILT_IN.tdx
     modules = "any TDX module that Intel finds good"
-    named = None if tdx.mrseams is None else f"{len(tdx.mrseams)} listed TDX modules"
+    named = None if tdx.mrseams is None else f"only the listed TDX modules ({len(tdx.mrseams)})"
     allowed = sorted(tdx.allow_attributes)
     return [
         *_running(0, tdx.sets),
         *_unjudged(tdx.unjudged_registers),
-        f"{_SAME}{named or modules}",
+        f"{_SAME}accepts {named or modules}",
         _compared(
-            tdx.statuses <= default.statuses, f"platforms that Intel calls {_joined(sorted(tdx.statuses))}"
+            tdx.statuses <= default.statuses,
+            f"accepts platforms that Intel calls {_joined(sorted(tdx.statuses)) or 'nothing'}",
         ),
-        *_if(bool(tdx.advisories), f"with the open advisories {_joined(sorted(tdx.advisories))}"),
+        *_if(bool(tdx.advisories), f"accepts the open advisories {_joined(sorted(tdx.advisories))}"),
         _compared(
             tdx.minimum_evaluation_number >= default.minimum_evaluation_number,
-            f"by Intel's evaluation number {tdx.minimum_evaluation_number} or later",
+            f"requires Intel's evaluation {tdx.minimum_evaluation_number} or later",
         ),
         *_launch_data("MRCONFIGID", tdx.mrconfigids),
         *_launch_data("MROWNER", tdx.mrowners),
         *_launch_data("MROWNERCONFIG", tdx.mrownerconfigs),
         *_launch_data("service TD", tdx.mrservicetds),
-        *_if(bool(allowed), f"the attributes {_joined(allowed)}"),
-        *_if(tdx.allow_migration, "a guest that can be moved to another machine"),
+        *_if(bool(allowed), f"accepts the attributes {_joined(allowed)}"),
+        *_if(tdx.allow_migration, "accepts guests that can be moved to another machine"),
         *_if(
-            not tdx.require_sept_ve_disable, "a guest that may be interrupted when its memory is taken away"
+            not tdx.require_sept_ve_disable,
+            "accepts that the host interrupts the guest by taking its memory away",
         ),
-        *([] if tdx.allow_smt else [f"{_SAME}no two threads share a core"]),
+        *([] if tdx.allow_smt else [f"{_SAME}refuses two threads on one core (SMT)"]),
     ]
 
 
 def _unjudged(registers: Iterable[str]) -> list[str]:
     names = sorted(registers)
-    return _if(bool(names), f"{_joined(names)}: not looked at, so whatever they measured may have run")
+    return _if(bool(names), f"does not look at {_joined(names)}: whatever they measured may have run")
 
 
 def _azure_sections(policy: Policy) -> list[tuple[str, list[str]]]:
@@ -219,17 +272,18 @@ def _azure_sections(policy: Policy) -> list[tuple[str, list[str]]]:
 
 def _azure(azure: AzurePolicy) -> list[str]:
     issuers = _joined(sorted(azure.maa.issuers))
-    opinion = "has to" if azure.maa.required else "may"
+    console = "refuses" if azure.require_console_disabled else "accepts"
+    opinion = "is there and agrees" if azure.maa.required else "agrees, if there is one"
     return [
         *_running(0, azure.sets),
         *_unjudged(azure.unjudged_registers),
         _compared(
             azure.require_secure_boot,
-            "secure boot on" if azure.require_secure_boot else "secure boot on or off",
+            "requires secure boot" if azure.require_secure_boot else "accepts that secure boot is off",
         ),
-        f"{_SAME}{'no console' if azure.require_console_disabled else 'a console for the host, or none'}",
-        *([f"{_SAME}a token of {issuers} {opinion} agree"] if issuers else []),
-        f"{_SAME}PCRs 16 to 23 are not looked at",
+        f"{_SAME}{console} a console that the host can reach",
+        *([f"{_SAME}requires that a token of {issuers} {opinion}"] if issuers else []),
+        f"{_SAME}does not look at PCRs 16 to 23, which the guest itself may reset",
     ]
 
 
@@ -238,31 +292,39 @@ def _config(policy: Policy) -> list[str]:
     hosts = sorted(PROVIDER_HOSTS if config.providers is None else config.providers)
     how = "each with at least two pins" if config.providers is None else "each by the pins that are listed"
     listed = (
-        [] if config.sha384 is None else [f"{_SAME}exactly one of {len(config.sha384)} listed configurations"]
+        []
+        if config.sha384 is None
+        else [f"{_SAME}requires one of the listed configurations ({len(config.sha384)})"]
     )
     return [
         *listed,
-        f"{_SAME}prompts may go to {_joined(hosts) or 'nobody'}, {how}",
-        *_if(config.insecure_development, "INSECURE: development doors may be open"),
-        f"{_SAME}prices, limits and plans may change freely",
+        f"{_SAME}accepts that prompts go to {_joined(hosts) or 'nobody'}, {how}",
+        *_if(config.insecure_development, "INSECURE: accepts open development doors"),
+        f"{_SAME}accepts any prices, limits and plans",
     ]
 
 
 def _manifest(policy: Policy) -> list[str]:
     manifest = policy.manifest
     rollback = manifest.rollback
-    kept = "any protection against old ledgers" if rollback is None else _joined(sorted(rollback))
+    kept = "any that the gateway names" if rollback is None else _joined(sorted(rollback)) or "nothing"
     return [
         _compared(
             manifest.root_sources <= BUILT_IN.manifest.root_sources,
-            f"durable keys from: {_joined(sorted(manifest.root_sources))}",
+            f"accepts durable keys from: {_joined(sorted(manifest.root_sources)) or 'nowhere'}",
         ),
-        _compared(rollback is None or "none" not in rollback, f"against old ledgers: {kept}"),
-        *([] if manifest.services is None else [f"{_SAME}labelled {_joined(sorted(manifest.services))}"]),
+        _compared(
+            rollback is None or "none" not in rollback, f"accepts as protection against old ledgers: {kept}"
+        ),
+        *(
+            []
+            if manifest.services is None
+            else [f"{_SAME}requires the label {' or '.join(sorted(manifest.services)) or 'none'}"]
+        ),
         *(
             []
             if manifest.minimum_ledger_epoch is None
-            else [f"{_SAME}ledger epoch {manifest.minimum_ledger_epoch} or later"]
+            else [f"{_SAME}requires ledger epoch {manifest.minimum_ledger_epoch} or later"]
         ),
     ]
 
@@ -271,22 +333,31 @@ def _evidence(policy: Policy) -> list[str]:
     evidence, default = policy.evidence, BUILT_IN.evidence
     return [
         *_if(
-            evidence.accept_without_nonce, "evidence of any age, if the verifier asked no question of its own"
+            evidence.accept_without_nonce,
+            "accepts evidence of any age if the verifier asked no question of its own",
         ),
         *(
             []
             if evidence.accept_without_nonce
-            else [f"{_SAME}an answer to the verifier's own question (nonce)"]
+            else [f"{_SAME}requires an answer to the verifier's own question (nonce)"]
         ),
         _compared(
             evidence.max_age_seconds <= default.max_age_seconds,
-            f"keys that live for at most {evidence.max_age_seconds} seconds from now",
+            f"accepts keys that live for {_span(evidence.max_age_seconds)} from now at most",
         ),
         _compared(
             evidence.max_collateral_age_seconds <= default.max_collateral_age_seconds,
-            f"Intel's collateral at most {evidence.max_collateral_age_seconds} seconds old",
+            f"accepts what Intel published {_span(evidence.max_collateral_age_seconds)} ago at most",
         ),
     ]
+
+
+def _span(seconds: int) -> str:
+    """A number of seconds in the largest unit that says it exactly."""
+    for length, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"
 
 
 def _compared(as_strict: bool, words: str) -> str:
