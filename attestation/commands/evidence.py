@@ -15,18 +15,23 @@ from attestation.report import printable
 
 def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, ca: Path | None) -> Hardware:
     """Read what was named, one way or the other. Stops if it cannot be read."""
-    if (target is None) == (tee is None and directory is None):
-        stop(
-            "name either a URL or a saved document, or raw evidence with --tee and --dir",
-            "casemate verify --help shows both",
-            UNDECIDED,
-        )
+    one_way(target, tee, directory)
     if target is None:
         return read_raw(*both(tee, directory))
     try:
         return parse_document(_bytes_of(target, ca)).hardware
     except MalformedEvidence as error:
         stop(f"this evidence cannot be read: {printable(str(error))}", error.hint, REFUSED)
+
+
+def one_way(target: str | None, tee: Tee | None, directory: Path | None) -> None:
+    """Stop unless evidence is named in exactly one of the two ways."""
+    if (target is None) == (tee is None and directory is None):
+        stop(
+            "name either a URL or a saved document, or raw evidence with --tee and --dir",
+            "--help shows both",
+            UNDECIDED,
+        )
 
 
 def read_raw(tee: Tee, directory: Path) -> Hardware:

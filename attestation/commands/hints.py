@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from attestation.check import Outcome
-from attestation.model import Appraisal, Verdict
+from attestation.check import Check, Outcome
 
 _AMD = (
     "the chip's certificates are missing: let --online fetch them, name a folder that has vcek.der (or "
@@ -36,15 +35,10 @@ _HINTS: dict[str, str] = {
 _BY_LAYER = {"snp": _AMD, "tdx": _INTEL}
 
 
-def next_steps(appraisal: Appraisal) -> Iterator[str]:
-    """One line for each way out of an undecided verdict, each line once, in the order of the checks.
-
-    A refusal gets none: more material would not change it.
-    """
-    if appraisal.verdict is not Verdict.UNDECIDED:
-        return
+def next_steps(checks: Iterable[Check]) -> Iterator[str]:
+    """One line for each way out of what is undecided, each line once, in the order of the checks."""
     said: set[str] = set()
-    for check in appraisal.checks:
+    for check in checks:
         if check.outcome is not Outcome.UNDECIDED:
             continue
         hint = _HINTS.get(check.id) or _BY_LAYER.get(check.id.split(".")[0], "")

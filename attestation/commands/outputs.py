@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from attestation.commands.common import UNDECIDED, read_file, stop, tell, write_file
 from attestation.commands.hints import next_steps
-from attestation.model import Appraisal
+from attestation.model import Appraisal, Verdict
 from attestation.report import render_json, render_text
 
 EarKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -76,8 +76,9 @@ class Outputs:
         if ear is not None and self.ear not in (None, "-"):
             write_file(Path(str(self.ear)), ear.encode())
         sys.stdout.write(ear if ear is not None and self.ear == "-" else self._result(appraisal))
-        for step in next_steps(appraisal):
-            tell(f"hint: {step}")
+        if appraisal.verdict is Verdict.UNDECIDED:  # more material does not change a refusal
+            for step in next_steps(appraisal.checks):
+                tell(f"hint: {step}")
 
     def _result(self, appraisal: Appraisal) -> str:
         return render_json(appraisal) if self.as_json else render_text(appraisal)

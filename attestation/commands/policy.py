@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from attestation.commands.common import (
     tell,
     time_of,
 )
-from attestation.commands.evidence import both, read_raw
+from attestation.commands.evidence import both, one_way, read_raw
 from attestation.commands.hints import next_steps
 from attestation.commands.online import (
     CacheOption,
@@ -100,6 +100,7 @@ def init_policy(
     judge = _Judge(
         time_of(at), supplement, replace(BUILT_IN, insecure_development_root=_root(development_root))
     )
+    one_way(target, tee, directory)
     if target is None:
         drafted = judge.raw(*both(tee, directory))
     else:
@@ -172,7 +173,7 @@ class _Judge:
             claims = authenticate(hardware, collateral, development_root=root, now=self.now).claims
             if claims is not None:
                 return claims
-        _refuse(appraisal, problems)
+        _refuse(problems)
 
 
 def _stands_in_the_way(check: Check) -> bool:
@@ -180,11 +181,12 @@ def _stands_in_the_way(check: Check) -> bool:
     return check.stage in _ESTABLISHED and check.outcome in _BAD and not undecided_question
 
 
-def _refuse(appraisal: Appraisal, problems: Iterable[Check]) -> NoReturn:
+def _refuse(problems: Sequence[Check]) -> NoReturn:
     for check in problems:
         tell(f"{check.outcome.value}: {check.id}: {printable(check.found)}")
     refused = any(check.outcome is Outcome.FAIL for check in problems)
-    steps = "; ".join(next_steps(appraisal)) or "`casemate verify` shows every check"
+    steps = "" if refused else "; ".join(next_steps(problems))
+    steps = steps or "`casemate verify` shows every check"
     stop("no policy is drafted from evidence that is not authentic", steps, REFUSED if refused else UNDECIDED)
 
 
