@@ -14,6 +14,7 @@ from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidenc
 from attestation.model import Appraisal, Collateral, TdxCollateral, Verdict
 from attestation.policy import Policy, SnpPolicy
 from attestation.verify import verify_hardware
+from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import DEBUG_POLICY, NOW, World
 from tests.fakes.intel import IntelWorld
 from tests.fakes.intel_layout import DEBUG
@@ -106,12 +107,12 @@ def test_below_a_paravisor_an_out_of_date_processor_is_refused_although_the_tpm_
 
 
 def test_below_a_paravisor_the_policy_for_paravisors_counts(azure: Callable[..., VtpmEvidence]) -> None:
-    named = replace(SnpPolicy(), measurements=frozenset({bytes(48)}))
+    named = replace(SnpPolicy(), measurements=frozenset({MEASUREMENT}))
     for evidence, check_id in ((azure("snp"), "snp.measurement"), (azure("tdx"), "tdx.measurement")):
-        appraisal = judge(evidence, replace(Policy(), snp=named))
-        assert check_id in failed(appraisal)
+        policy = replace(Policy(), snp=named)
+        assert check_id in failed(judge(evidence, policy))
         bare = replace(evidence, certificates=(), collateral=TdxCollateral())
-        assert check_id in failed(judge(bare, Policy()))
+        assert check_id in failed(judge(bare, policy))
 
 
 def test_a_tdreport_alone_is_nobodys_word(azure: Callable[..., VtpmEvidence]) -> None:

@@ -174,6 +174,7 @@ def test_an_event_log_beside_the_quote_has_to_lead_to_its_registers(machines: Ma
     empty = replace(evidence, hardware=replace(evidence.hardware, dstack_log=b"[]"))
     appraisal = judge(empty)
     assert appraisal.verdict is not Verdict.ACCEPTED
+    assert (appraisal.authentic, appraisal.manifest) == (False, None)
     assert {check.id for check in appraisal.failed} <= {"eventlog.parse", "eventlog.replay"}
 
 
