@@ -240,3 +240,17 @@ def test_key_distribution_has_a_chain_and_a_list_per_product_and_kind_and_no_oth
     ):
         with pytest.raises(MalformedEvidence):
             refused()
+
+
+@pytest.mark.parametrize(
+    ("raw", "product"),
+    [(bytes(7), "Genoa"), (bytes(9), "Turin"), (b"", "Milan"), (bytes(8), "Rome"), (bytes(8), "")],
+)
+def test_a_tcb_of_another_length_or_product_is_refused(raw: bytes, product: str) -> None:
+    with pytest.raises(MalformedEvidence):
+        decode_tcb(raw, product)
+
+
+def test_no_tcb_is_written_for_an_unknown_product() -> None:
+    with pytest.raises(MalformedEvidence):
+        encode_tcb(TCB, "Rome")
