@@ -11,10 +11,10 @@ from datetime import datetime
 from cryptography import x509
 
 from attestation.check import Outcome
+from attestation.rule import Finding, Rule, holds, no_problem
 from attestation.tdx.chain import Case, Lacking, collateral_chain_problem, present, staleness
 from attestation.tdx.facts import status_of
 from attestation.tdx.qe_identity import QeIdentity, identity_problem, masked_equal
-from attestation.tdx.rule import Finding, Rule, holds, no_problem
 from attestation.tdx.tcb import NOT_SUPPORTED, REVOKED
 from attestation.tdx.tcb_info import TcbInfo, module_identity, module_version
 from attestation.x509 import crl_is_current, crl_problem, ecdsa_signature_problem, revoked_by, spki_digest
@@ -122,7 +122,7 @@ _CRL, _TCB_INFO, _QE_IDENTITY = (
 _SIGNED_JSON = "signed by Intel SGX TCB Signing, below the quote's root"
 _CURRENT = "issueDate <= now <= nextUpdate, signer's chain valid now"
 
-COLLATERAL_RULES: tuple[Rule, ...] = (
+COLLATERAL_RULES: tuple[Rule[Case], ...] = (
     Rule("tdx.qe.identity", "Intel's TD quoting enclave", _QE_IDENTITY, _qe_identity),
     Rule("tdx.crl.root", "the root's CRL, current, revokes no CA and no collateral signer", _CRL, _root_crl),
     Rule("tdx.crl.pck", "the CRL of the PCK's CA, current, does not revoke the PCK", _CRL, _pck_crl),

@@ -8,7 +8,7 @@ from attestation.tdx.body import SgxReport, TdReport
 from attestation.tdx.pck import PckExtensions
 from attestation.tdx.qe_identity import QeIdentity
 from attestation.tdx.tcb import NOT_SUPPORTED, Rating, combine, rate_svn
-from attestation.tdx.tcb_info import TcbInfo, module_identity, module_version, rate_module, rate_platform
+from attestation.tdx.tcb_info import TcbInfo, module_identity, module_name, rate_module, rate_platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ def evaluate_tcb(
     info: TcbInfo, identity: QeIdentity, pck: PckExtensions, body: TdReport, qe_report: SgxReport
 ) -> Evaluation:
     """Rate all three parts. That the collateral is authentic, current and for this platform is not asked."""
-    version, module = module_version(body), module_identity(info, body)
+    module = module_identity(info, body)
     return Evaluation(
         platform=rate_platform(info, pck, body),
-        module_id=f"TDX_{version:02X}" if version else None,
+        module_id=module_name(body),
         module=rate_module(module, body) if module else None,
         qe=rate_svn(identity.levels, qe_report.isvsvn),
     )

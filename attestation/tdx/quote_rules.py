@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 
 from attestation.check import Outcome
+from attestation.rule import Finding, Rule, first_problem, holds
 from attestation.tdx.abi import CERT_PCK_CHAIN, CERT_QE_REPORT, TEE_TDX
 from attestation.tdx.chain import Case, attestation_key, present, raw_signature_verifies
-from attestation.tdx.rule import Finding, Rule, first_problem, holds
 from attestation.x509 import (
     authority_problem,
     common_name,
@@ -118,7 +118,7 @@ _BINDING = "the QE's REPORTDATA is SHA-256 of attestation key and QE authenticat
 _TYPES = "version 4 or 5, Intel's quoting enclave, certification data 6 around 5"
 _CHAIN_SIGNATURES = "PCK, CA and root signed with ECDSA P-256, SHA-256, by their issuers' keys"
 
-QUOTE_RULES: tuple[Rule, ...] = (
+QUOTE_RULES: tuple[Rule[Case], ...] = (
     Rule("tdx.quote.tee", "0x81 (TDX)", f"{_QUOTE}, header", _tee),
     Rule("tdx.quote.header", _TYPES, f"{_QUOTE}, header", _header),
     Rule("tdx.quote.padding", "nothing, or zeros, after the signature data", _QUOTE, _padding),

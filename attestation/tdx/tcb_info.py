@@ -126,13 +126,18 @@ def module_version(body: TdReport) -> int:
     return body.tee_tcb_svn[1]
 
 
-def module_identity(info: TcbInfo, body: TdReport) -> ModuleIdentity | None:
-    """The entry that the module of this TD is judged by: `TDX_01` for version 1; None if there is none."""
+def module_name(body: TdReport) -> str | None:
+    """The name by which Intel rates the module's version, `TDX_1A` for 26; None for version 0."""
     version = module_version(body)
-    if version == 0:
+    return f"TDX_{version:02X}" if version else None
+
+
+def module_identity(info: TcbInfo, body: TdReport) -> ModuleIdentity | None:
+    """The entry that the module of this TD is judged by; None if there is none for its version."""
+    name = module_name(body)
+    if name is None:
         return info.module
-    wanted = f"TDX_{version:02X}"
-    return next((identity for identity in info.identities if identity.id == wanted), None)
+    return next((identity for identity in info.identities if identity.id == name), None)
 
 
 def rate_module(identity: ModuleIdentity, body: TdReport) -> Rating | None:

@@ -14,17 +14,17 @@ from datetime import datetime
 
 from attestation.check import DECIDES_NOTHING_BAD, Check
 from attestation.model import Facts, TdxCollateral
+from attestation.rule import Rule, evaluate
 from attestation.tdx.abi import Quote, TdReport
 from attestation.tdx.chain import Case, build_case, present
 from attestation.tdx.collateral_rules import COLLATERAL_RULES
 from attestation.tdx.facts import describe, status_of
 from attestation.tdx.pck import PckExtensions
 from attestation.tdx.quote_rules import QUOTE_RULES
-from attestation.tdx.rule import Rule, evaluate
 from attestation.tdx.tcb import NOT_SUPPORTED
 from attestation.x509 import spki_digest
 
-RULES: tuple[Rule, ...] = QUOTE_RULES + COLLATERAL_RULES
+RULES: tuple[Rule[Case], ...] = QUOTE_RULES + COLLATERAL_RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,25 @@ def test_a_module_of_a_version_that_tcb_info_does_not_know_is_refused(intel: Int
     assert facts["tdx_module"] == ["TDX_1A", None]
 
 
+def test_a_module_is_known_by_its_version_in_two_hexadecimal_digits(intel: IntelWorld) -> None:
+    version_26 = {"tee_tcb_svn": bytes((8, 0x1A, 8)) + bytes(13)}
+
+    def rename(inner: dict[str, Any]) -> None:
+        inner["tdxModuleIdentities"][1]["id"] = "TDX_1A"
+
+    _, claims, facts = authenticate_tdx(intel.issue(tcb_info_edit=rename, **version_26))
+    assert claims is not None
+    assert facts["tdx_module"] == ["TDX_1A", "UpToDate"]
+
+
+@pytest.mark.parametrize("part", ["tcb_info", "qe_identity", "pck_crl"])
+def test_collateral_is_as_old_as_its_oldest_piece(intel: IntelWorld, part: str) -> None:
+    oldest = NOW - timedelta(days=9)
+    _, claims, _ = authenticate_tdx(intel.issue(**{f"{part}_issued": oldest}))
+    assert claims is not None
+    assert claims.collateral_issued == oldest
+
+
 def test_a_name_that_could_harm_a_terminal_is_not_shown(intel: IntelWorld) -> None:
     for name, shown in ((chr(27) + "[2J", "(unprintable)"), ("Intel", "Intel")):
         checks, _, _ = authenticate_tdx(intel.issue(pck_name=name))
