@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from attestation.commands.common import UNDECIDED, CaOption, DirOption, TeeOption, stop, tell, write_file
+from attestation.commands.common import (
+    UNDECIDED,
+    CaOption,
+    DirOption,
+    TargetArgument,
+    TeeOption,
+    stop,
+    tell,
+    write_file,
+)
 from attestation.commands.evidence import given_evidence
 from attestation.commands.online import CacheOption, PccsCaOption, PccsOption, Services
 from attestation.raw_files import collateral_files
@@ -27,9 +36,7 @@ def _group() -> None:
 
 @app.command("fetch")
 def fetch_collateral(
-    target: Annotated[
-        str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
-    ] = None,
+    target: TargetArgument = None,
     tee: TeeOption = None,
     directory: DirOption = None,
     out: Annotated[

@@ -29,6 +29,13 @@ RELEASE_BYTES = 1024 * 1024
 _HEX = re.compile(r"[0-9a-fA-F]*")
 _URL_HINT = "an endpoint is named with https://"
 
+TargetArgument = Annotated[
+    str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
+]
+NonceOption = Annotated[
+    str | None,
+    typer.Option("--nonce", metavar="HEX", help="64 hex digits that the document has to answer."),
+]
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", "-p", metavar="FILE", help="What you accept (TOML).")
 ]

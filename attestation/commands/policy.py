@@ -22,6 +22,8 @@ from attestation.commands.common import (
     AtOption,
     CaOption,
     DirOption,
+    NonceOption,
+    TargetArgument,
     TeeOption,
     fetch,
     hex_option,
@@ -70,13 +72,9 @@ app = typer.Typer(
 
 @app.command("init")
 def init_policy(
-    target: Annotated[
-        str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
-    ] = None,
+    target: TargetArgument = None,
     at: AtOption = None,
-    nonce: Annotated[
-        str | None, typer.Option("--nonce", metavar="HEX", help="64 hex digits that a file answers.")
-    ] = None,
+    nonce: NonceOption = None,
     ca: CaOption = None,
     development_root: Annotated[
         str | None,

@@ -18,7 +18,9 @@ from attestation.commands.common import (
     AtOption,
     CaOption,
     DirOption,
+    NonceOption,
     PolicyOption,
+    TargetArgument,
     TeeOption,
     fetch,
     hex_option,
@@ -50,42 +52,41 @@ from attestation.report import exit_code, printable
 from attestation.verify import verify as decide
 
 _REPORT_DATA_BYTES = 64
+_RAW = "Raw evidence"
+
+SaveOption = Annotated[
+    Path | None, typer.Option("--save", metavar="FILE", help="Keep the document that a URL answered with.")
+]
+BaselineOption = Annotated[
+    bool,
+    typer.Option(
+        "--baseline",
+        help="Instead of a policy: genuine, no debugging, TCB in order. Says nothing about what runs.",
+        rich_help_panel=_RAW,
+    ),
+]
+ReportDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--report-data",
+        metavar="HEX",
+        help="What the hardware has to have signed for you (on Azure: what the TPM was asked).",
+        rich_help_panel=_RAW,
+    ),
+]
 
 
 def verify(
-    target: Annotated[
-        str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
-    ] = None,
+    target: TargetArgument = None,
     policy: PolicyOption = None,
     at: AtOption = None,
-    nonce: Annotated[
-        str | None,
-        typer.Option("--nonce", metavar="HEX", help="64 hex digits that the document has to answer."),
-    ] = None,
+    nonce: NonceOption = None,
     ca: CaOption = None,
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="FILE", help="Keep the document that a URL answered with."),
-    ] = None,
+    save: SaveOption = None,
     tee: TeeOption = None,
     directory: DirOption = None,
-    baseline: Annotated[
-        bool,
-        typer.Option(
-            "--baseline",
-            help="Instead of a policy: genuine, no debugging, TCB in order. Says nothing about what runs.",
-            rich_help_panel="Raw evidence",
-        ),
-    ] = False,
-    report_data: Annotated[
-        str | None,
-        typer.Option(
-            "--report-data",
-            metavar="HEX",
-            help="What the hardware has to have signed for you (on Azure: what the TPM was asked).",
-            rich_help_panel="Raw evidence",
-        ),
-    ] = None,
+    baseline: BaselineOption = False,
+    report_data: ReportDataOption = None,
     collateral: CollateralOption = None,
     online: OnlineOption = False,
     pccs: PccsOption = None,
