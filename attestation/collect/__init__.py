@@ -87,12 +87,12 @@ def _gather(
     intel_roots: frozenset[bytes],
 ) -> Gathered:
     if isinstance(hardware, SnpEvidence):
-        return fetch_amd(hardware.report, hardware.certificates, source, amd_roots)
+        return fetch_amd(hardware.report, hardware.certificates, hardware.crls, source, amd_roots)
     if isinstance(hardware, TdxEvidence):
         return fetch_intel(hardware.quote, hardware.collateral, source, intel_roots, service)
     if hardware.tee == "azure-snp":
         report = parse_hcl(hardware.hcl_report).hardware_report
-        return fetch_amd(report, hardware.certificates, source, amd_roots)
+        return fetch_amd(report, hardware.certificates, hardware.crls, source, amd_roots)
     if not hardware.td_quote:
         return Gathered(Collateral(), ("the evidence has no TD quote, which would say which platform it is",))
     return fetch_intel(hardware.td_quote, hardware.collateral, source, intel_roots, service)

@@ -20,7 +20,7 @@ from attestation.collect.store import Kept
 from attestation.errors import MalformedEvidence
 from attestation.model import Collateral
 from attestation.snp.abi import PRODUCTS, Report, SigningKey, decode_tcb, parse_report, product_of_cpuid
-from attestation.snp.chain import MAX_CERTIFICATES, VEK_NAMES, signature_verifies
+from attestation.snp.chain import MAX_CERTIFICATES, MAX_CRLS, VEK_NAMES, signature_verifies
 from attestation.snp.kds import TURIN_HWID_SIZE, cert_chain_url, crl_url, vcek_url, vek_extensions
 from attestation.x509 import (
     common_name,
@@ -50,6 +50,7 @@ class _Case:
 
     report: Report
     certificates: tuple[x509.Certificate, ...]
+    crls: tuple[bytes, ...]
     roots: Roots
 
     @property
@@ -73,15 +74,17 @@ class _Case:
         return root is not None and not any(spki_digest(root) in pins for pins in self.roots.values())
 
 
-def fetch_amd(raw: bytes, certificates: Sequence[bytes], source: Source, roots: Roots) -> Gathered:
-    """Fetch what a report (1184 bytes) and its certificates (DER) lack. Raises MalformedEvidence.
+def fetch_amd(
+    raw: bytes, certificates: Sequence[bytes], crls: Sequence[bytes], source: Source, roots: Roots
+) -> Gathered:
+    """Fetch what a report (1184 bytes) and its certificates and lists (DER) lack. Raises MalformedEvidence.
 
     `roots` are pins as in `attestation.snp.roots`. What could not be had is in `problems`.
     """
     report = parse_report(raw)
     if report.signing_key == "none":
         raise MalformedEvidence("no key signed this report: nothing is published about it")
-    case = _Case(report, tuple(_readable(certificates)), roots)
+    case = _Case(report, tuple(_readable(certificates)), tuple(crls[:MAX_CRLS]), roots)
     if case.is_foreign:
         return Gathered(
             Collateral(), ("the evidence's root is none that we pin: AMD publishes nothing of it",)
@@ -118,7 +121,7 @@ def _products(case: _Case) -> tuple[str, ...]:
 def _of_product(case: _Case, product: str, source: Source) -> tuple[Gathered, bool]:
     """Everything of one product, and whether KDS knows of no such VCEK there."""
     attempts = Attempts(source)
-    chain = attempts.obtain(_chain_item(case, product), _given_chain(case, product))
+    chain = attempts.obtain(_chain_item(case, product), *_given_chain(case, product))
     if chain is None:
         return Gathered(Collateral(), attempts.problems), False
     certificates = list(chain.chain)
@@ -128,19 +131,19 @@ def _of_product(case: _Case, product: str, source: Source) -> tuple[Gathered, bo
     elif case.kind == "vcek" and not any(case.report.chip_id):
         attempts.note(_NO_CHIP_ID)
     elif case.kind == "vcek":
-        vek = attempts.obtain(_vcek_item(case, product, chain), Kept(_der(case.vek)) if case.vek else None)
+        vek = attempts.obtain(_vcek_item(case, product, chain), *[Kept(_der(case.vek))] if case.vek else [])
         certificates += [vek.body] if vek else []
         is_absent = attempts.is_absent
-    crl = attempts.obtain(_crl_item(case, product, chain))
+    crl = attempts.obtain(_crl_item(case, product, chain), *map(Kept, case.crls))
     found = Collateral(tuple(certificates), (crl.body,) if crl else ())
     return Gathered(found, attempts.problems), is_absent
 
 
-def _given_chain(case: _Case, product: str) -> Kept | None:
+def _given_chain(case: _Case, product: str) -> list[Kept]:
     """The issuers that came along, if their names fit; `obtain` judges them."""
     named = {common_name(c.subject): c for c in case.certificates}
     issuer, root = named.get(_issuer_name(case, product)), named.get(f"ARK-{product}")
-    return Kept(b"", (_der(issuer), _der(root))) if issuer and root else None
+    return [Kept(b"", (_der(issuer), _der(root)))] if issuer and root else []
 
 
 def _issuer_name(case: _Case, product: str) -> str:

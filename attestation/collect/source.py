@@ -84,12 +84,13 @@ class Source:
     store: Store | None = None
     renew: bool = False
 
-    def obtain(self, item: Item, given: Kept | None = None) -> Kept:
-        """The thing: `given` if it suffices, else cached or fetched. Raises CollateralUnavailable."""
+    def obtain(self, item: Item, *given: Kept) -> Kept:
+        """The thing: one of `given` that suffices, else cached or fetched. Raises CollateralUnavailable."""
         held = self._held(item)
         if not self.renew:
-            if given is not None and self._suffices(item, given, held):
-                return given
+            for one in given:
+                if self._suffices(item, one, held):
+                    return one
             if held is not None and (self._is_fresh(item, held) or self._was_valid_then(held)):
                 return held.kept
             self._refuse_absent(item)
@@ -181,11 +182,11 @@ class Attempts:
         """Add what cannot be had from anybody."""
         self._problems.append(problem)
 
-    def obtain(self, item: Item, given: Kept | None = None) -> Kept | None:
+    def obtain(self, item: Item, *given: Kept) -> Kept | None:
         """As `Source.obtain`, or None. `is_absent` then says whether the host knows of no such thing."""
         self.is_absent = False
         try:
-            return self._source.obtain(item, given)
+            return self._source.obtain(item, *given)
         except CollateralUnavailable as reason:
             self.is_absent = isinstance(reason, NotPublished)
             self.note(f"{item.what}: {reason}")
