@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from attestation.azure.verify import VtpmClaims
+from attestation.azure.verify import VtpmClaims, authenticate_vtpm
 from attestation.check import Check
 from attestation.errors import MalformedEvidence
 from attestation.model import Collateral
-from tests.fakes.amd import World
+from tests.fakes.amd import NOW, World
 from tests.fakes.intel import IntelWorld
 from tests.fakes.judges import authenticate_azure, azure_objections
 from tests.fakes.tpm import NONCE, PCRS, SHA256, AzureSigned, TpmWorld, azure_snp, azure_tdx, jwk
@@ -83,9 +83,6 @@ def test_the_inner_hardware_is_judged_by_its_own_checks(snp: AzureSigned, tdx: A
 def test_collateral_from_elsewhere_counts_as_if_it_had_come_with_the_evidence(
     snp: AzureSigned, tdx: AzureSigned
 ) -> None:
-    from attestation.azure.verify import authenticate_vtpm
-    from tests.fakes.amd import NOW
-
     bare = (snp.changed(certificates=()), tdx.changed(collateral=type(tdx.evidence.collateral)()))
     assert all(azure_objections(signed) for signed in bare)
     collateral = Collateral(certificates=snp.evidence.certificates, tdx=tdx.evidence.collateral)
