@@ -49,7 +49,7 @@ class Tcb:
         return all(have >= want for have, want in zip(mine, needed, strict=True))
 
 
-Fact: TypeAlias = "None | bool | int | str | Sequence[Fact] | Mapping[str, Fact]"
+Fact: TypeAlias = "bool | int | str | Sequence[Fact] | Mapping[str, Fact] | None"
 Facts: TypeAlias = Mapping[str, Fact]
 
 

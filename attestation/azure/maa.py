@@ -7,7 +7,7 @@ RFC 7515 (JWS), RFC 7518 (RS256), RFC 7519 (JWT).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +18,10 @@ from attestation.azure.opinion import disagreements
 from attestation.azure.token import Token, key_digest, parse_token, signing_key, verifies
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check, Outcome, Stage
-from attestation.errors import CannotDecide, MalformedEvidence
+from attestation.errors import CannotDecide
+from attestation.rule import Finding, Rule, evaluate, holds
 
 _LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
-
-Finding = tuple[Outcome, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,6 @@ class Case:
         return signing_key(self.raw_keys, self.token.kid)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that must hold. `judge` may raise CannotDecide (a thing is missing) or MalformedEvidence."""
-
-    id: str
-    expected: str
-    reference: str
-    judge: Callable[[Case], Finding]
-
-
 def check_maa(
     token: bytes,
     keys: bytes,
@@ -74,26 +63,12 @@ def check_maa(
     URL -> SHA-256 digests of SubjectPublicKeyInfo. `now`: an aware time. Never raises for bad bytes.
     """
     case = Case(token, keys, claims, issuers, now)
-    return [_evaluate(rule, case) for rule in RULES]
-
-
-def _evaluate(rule: Rule, case: Case) -> Check:
-    try:
-        outcome, found = rule.judge(case)
-    except CannotDecide as reason:
-        outcome, found = Outcome.UNDECIDED, str(reason)
-    except MalformedEvidence as reason:
-        outcome, found = Outcome.FAIL, str(reason)
-    return Check(rule.id, Stage.APPRAISE, outcome, rule.expected, found, rule.reference)
-
-
-def _holds(condition: bool, found: str) -> Finding:
-    return (Outcome.PASS if condition else Outcome.FAIL), found
+    return [evaluate(rule, case, Stage.APPRAISE) for rule in RULES]
 
 
 def _signature(case: Case) -> Finding:
     valid = verifies(case.token, case.key)
-    return _holds(valid, "verifies" if valid else "does not verify with the key that the token names")
+    return holds(valid, "verifies" if valid else "does not verify with the key that the token names")
 
 
 def _issuer(case: Case) -> Finding:
@@ -103,14 +78,14 @@ def _issuer(case: Case) -> Finding:
     if pins is None:
         return Outcome.FAIL, "an issuer that is not pinned"
     digest = key_digest(case.key)
-    return _holds(digest in pins, f"{issuer}, key {digest.hex()}")
+    return holds(digest in pins, f"{issuer}, key {digest.hex()}")
 
 
 def _time(case: Case) -> Finding:
     start, end = (_seconds(case.token.claims.get(name)) for name in ("nbf", "exp"))
     if start is None or end is None:
         return Outcome.FAIL, "the token does not say when it is valid"
-    return _holds(start <= case.now.timestamp() < end, f"valid from {_shown(start)} until {_shown(end)}")
+    return holds(start <= case.now.timestamp() < end, f"valid from {_shown(start)} until {_shown(end)}")
 
 
 def _seconds(value: Any) -> int | None:
@@ -124,13 +99,13 @@ def _shown(seconds: int) -> str:
 
 def _agreement(case: Case) -> Finding:
     differing = disagreements(case.token.claims, case.claims)
-    return _holds(not differing, ", ".join(differing) or "every claim that can be compared")
+    return holds(not differing, ", ".join(differing) or "every claim that can be compared")
 
 
 _SPEC = "docs/spec/azure.md#microsofts-second-opinion"
 _KEYS = "the token's key is one pinned for its issuer"
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Case], ...] = (
     Rule("azure.maa.signature", "RS256 by the key that the token names", "RFC 7515 section 5.2", _signature),
     Rule("azure.maa.issuer", _KEYS, _SPEC, _issuer),
     Rule("azure.maa.time", "nbf <= now < exp", "RFC 7519 section 4.1", _time),

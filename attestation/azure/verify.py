@@ -10,7 +10,7 @@ Microsoft's paravisor, so this is a trust class of its own. Specification: docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -29,10 +29,11 @@ from attestation.azure.tpm import (
     pcr_digest,
     quoted_pcrs,
 )
-from attestation.check import DECIDES_NOTHING_BAD, Check, Outcome, Stage
+from attestation.check import DECIDES_NOTHING_BAD, Check, Outcome
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import VtpmEvidence
 from attestation.model import Collateral, Fact, Facts
+from attestation.rule import Finding, Rule, evaluate, holds
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.body import TdReport
 from attestation.tdx.verify import TdxClaims
@@ -40,8 +41,6 @@ from attestation.tdx.verify import TdxClaims
 _HCL, _TPM = "docs/spec/azure.md#hcl-report", "TCG TPM 2.0 part 2, TPMS_ATTEST"
 _REPORT_TYPES = {"azure-snp": REPORT_SNP, "azure-tdx": REPORT_TDX}
 _MIN_RSA_BITS, _MAX_RSA_BITS, _RSA_EXPONENT = 2048, 4096, 65537
-
-Finding = tuple[Outcome, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +101,6 @@ class Case:
         return modulus, exponent
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that must hold. `judge` may raise CannotDecide (a thing is missing) or MalformedEvidence."""
-
-    id: str
-    expected: str
-    reference: str
-    judge: Callable[[Case], Finding]
-
-
 def authenticate_vtpm(
     evidence: VtpmEvidence,
     *,
@@ -132,20 +121,10 @@ def authenticate_vtpm(
     trust = Trust(amd_roots, intel_roots, development_root, collateral, now)
     inner = authenticate_inner(hcl, evidence, trust)
     case = Case(evidence, hcl, inner)
-    checks = [*inner.checks, *(_evaluate(rule, case) for rule in RULES[hcl.report_type])]
+    checks = [*inner.checks, *(evaluate(rule, case) for rule in RULES[hcl.report_type])]
     authentic = all(check.outcome in DECIDES_NOTHING_BAD for check in checks)
     claims = _claims(case, inner.claims) if authentic and inner.claims is not None else None
     return checks, claims, {**inner.facts, "azure": _facts(case, checks)}
-
-
-def _evaluate(rule: Rule, case: Case) -> Check:
-    try:
-        outcome, found = rule.judge(case)
-    except CannotDecide as reason:
-        outcome, found = Outcome.UNDECIDED, str(reason)
-    except MalformedEvidence as reason:
-        outcome, found = Outcome.FAIL, str(reason)
-    return Check(rule.id, Stage.AUTHENTICATE, outcome, rule.expected, found, rule.reference)
 
 
 def _claims(case: Case, hardware: SnpClaims | TdxClaims) -> VtpmClaims:
@@ -209,25 +188,21 @@ def _quote_facts(case: Case, outcomes: Mapping[str, Outcome]) -> Facts | None:
     )
 
 
-def _holds(condition: bool, found: str) -> Finding:
-    return (Outcome.PASS if condition else Outcome.FAIL), found
-
-
 def _hcl_type(case: Case) -> Finding:
     expected = _REPORT_TYPES[case.evidence.tee]
-    return _holds(case.hcl.report_type == expected, f"{case.evidence.tee}, type {case.hcl.report_type}")
+    return holds(case.hcl.report_type == expected, f"{case.evidence.tee}, type {case.hcl.report_type}")
 
 
 def _runtime_data(case: Case) -> Finding:
     bound = case.hcl.bound_report_data == case.inner.report_data
-    return _holds(bound, "bound" if bound else "REPORT_DATA is not the digest of these runtime data")
+    return holds(bound, "bound" if bound else "REPORT_DATA is not the digest of these runtime data")
 
 
 def _runtime_data_copy(case: Case) -> Finding:
     if not case.evidence.runtime_data:
         return Outcome.NOTED, "no copy was supplied"
     same = case.evidence.runtime_data == case.hcl.runtime_data
-    return _holds(same, "the same bytes" if same else "other bytes")
+    return holds(same, "the same bytes" if same else "other bytes")
 
 
 def _ak(case: Case) -> Finding:
@@ -237,7 +212,7 @@ def _ak(case: Case) -> Finding:
 
 def _vmpl(case: Case) -> Finding:
     """The paravisor runs at VMPL 0; the guest, which must not speak in its name, at a higher number."""
-    return _holds(case.inner.vmpl == 0, str(case.inner.vmpl))
+    return holds(case.inner.vmpl == 0, str(case.inner.vmpl))
 
 
 def _tdreport(case: Case) -> Finding:
@@ -248,7 +223,7 @@ def _tdreport(case: Case) -> Finding:
     names = [field.name for field in fields(TdReport) if field.name != "raw"]
     pairs = [(name, getattr(body, name, b""), getattr(tdreport, name)) for name in names]
     differing = [name for name, left, right in pairs if None not in (left, right) and left != right]
-    return _holds(not differing, ", ".join(differing) or "every common field is equal")
+    return holds(not differing, ", ".join(differing) or "every common field is equal")
 
 
 def _quote_type(case: Case) -> Finding:
@@ -262,7 +237,7 @@ def _quote_signature(case: Case) -> Finding:
     modulus, exponent = case.attestation_key
     signature = parse_signature(case.evidence.tpm_signature)
     verifies = _rsassa_verifies(modulus, exponent, signature, case.evidence.tpm_quote)
-    return _holds(verifies, "verifies" if verifies else f"does not verify with {AK_KID}")
+    return holds(verifies, "verifies" if verifies else f"does not verify with {AK_KID}")
 
 
 def _rsassa_verifies(modulus: int, exponent: int, signature: bytes, signed: bytes) -> bool:
@@ -282,7 +257,7 @@ def _quote_pcrs(case: Case) -> Finding:
     if not case.evidence.tpm_pcrs:
         return Outcome.NOTED, f"{len(selected)} PCRs are quoted, their values were not supplied"
     same = pcr_digest(selected, parse_pcrs(case.evidence.tpm_pcrs)) == quote.pcr_digest
-    return _holds(same, f"{len(selected)} PCRs" if same else "other values than those that the TPM signed")
+    return holds(same, f"{len(selected)} PCRs" if same else "other values than those that the TPM signed")
 
 
 _TYPE = Rule("azure.hcl.type", "a report of the hardware that the sender names", _HCL, _hcl_type)
@@ -293,13 +268,13 @@ _AK = Rule("azure.ak", f"one {AK_KID}: RSA, 2048 to 4096 bits, exponent 65537", 
 _VMPL = Rule("azure.vmpl", "0, the paravisor's", "AMD 56860 ATTESTATION_REPORT", _vmpl)
 _SAME_TD = "TD quote and TDREPORT speak of one TD: all their fields are equal"
 _TDREPORT = Rule("azure.tdreport", _SAME_TD, "Intel TDX module ABI, TDREPORT_STRUCT", _tdreport)
-_QUOTE: tuple[Rule, ...] = (
+_QUOTE: tuple[Rule[Case], ...] = (
     Rule("azure.quote.type", "a quote that a TPM made", _TPM, _quote_type),
     Rule("azure.quote.signature", f"RSASSA with SHA-256 by {AK_KID}", _TPM, _quote_signature),
     Rule("azure.quote.pcrs", "the SHA-256 PCR values are those signed", _TPM, _quote_pcrs),
 )
 _JOINED = (_TYPE, _RUNTIME_DATA, _COPY, _AK)
-RULES: Mapping[int, tuple[Rule, ...]] = {
+RULES: Mapping[int, tuple[Rule[Case], ...]] = {
     REPORT_SNP: (*_JOINED, _VMPL, *_QUOTE),
     REPORT_TDX: (*_JOINED, _TDREPORT, *_QUOTE),
 }

@@ -6,15 +6,15 @@ REPORTED_TCB, under a root key that we pin. Sources: AMD 56860 (report), AMD 572
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestation.check import DECIDES_NOTHING_BAD, Check, Outcome, Stage
-from attestation.errors import CannotDecide, MalformedEvidence
+from attestation.check import DECIDES_NOTHING_BAD, Check, Outcome
 from attestation.model import Facts, Tcb
+from attestation.rule import Finding, Rule, evaluate, first_problem, holds
 from attestation.snp.abi import (
     SIGNATURE_ECDSA_P384_SHA384,
     Report,
@@ -39,8 +39,6 @@ from attestation.x509 import (
 
 _REPORT, _CERTIFICATES = "AMD 56860 ATTESTATION_REPORT", "AMD 57230"
 
-Finding = tuple[Outcome, str]
-
 
 @dataclass(frozen=True, slots=True)
 class SnpClaims:
@@ -62,16 +60,6 @@ class SnpClaims:
     root_spki_sha256: bytes
     crl_this_update: datetime | None
     insecure: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that must hold. `judge` may raise CannotDecide (a thing is missing) or MalformedEvidence."""
-
-    id: str
-    expected: str
-    reference: str
-    judge: Callable[[Case], Finding]
 
 
 def authenticate_report(
@@ -96,17 +84,6 @@ def authenticate_report(
     return checks, _claims(case) if authentic else None, snp_facts(case)
 
 
-def evaluate(rule: Rule, case: Case) -> Check:
-    """Turn one rule into a check, whatever happens."""
-    try:
-        outcome, found = rule.judge(case)
-    except CannotDecide as reason:
-        outcome, found = Outcome.UNDECIDED, str(reason)
-    except MalformedEvidence as reason:
-        outcome, found = Outcome.FAIL, str(reason)
-    return Check(rule.id, Stage.AUTHENTICATE, outcome, rule.expected, found, rule.reference)
-
-
 def _claims(case: Case) -> SnpClaims:
     report, product, extensions = case.report, case.product, case.extensions
     enforced = [crl.last_update_utc for crl in case.crls if crl.issuer == case.root.subject]
@@ -126,50 +103,40 @@ def _claims(case: Case) -> SnpClaims:
     )
 
 
-def _holds(condition: bool, found: str) -> Finding:
-    return (Outcome.PASS if condition else Outcome.FAIL), found
-
-
-def _first_problem(problems: Sequence[tuple[str, str | None]], otherwise: str) -> Finding:
-    """Fail with every problem named by whose it is, or pass with `otherwise`."""
-    found = "; ".join(f"{whose}: {problem}" for whose, problem in problems if problem)
-    return _holds(not found, found or otherwise)
-
-
 def _reserved(case: Case) -> Finding:
     nonzero = case.report.reserved_nonzero
-    return _holds(not nonzero, "unknown bits are set" if nonzero else "as fixed")
+    return holds(not nonzero, "unknown bits are set" if nonzero else "as fixed")
 
 
 def _algorithm(case: Case) -> Finding:
     found = case.report.signature_algo
-    return _holds(found == SIGNATURE_ECDSA_P384_SHA384, str(found))
+    return holds(found == SIGNATURE_ECDSA_P384_SHA384, str(found))
 
 
 def _mask_chip_key(case: Case) -> Finding:
-    return _holds(not case.report.mask_chip_key, "set" if case.report.mask_chip_key else "clear")
+    return holds(not case.report.mask_chip_key, "set" if case.report.mask_chip_key else "clear")
 
 
 def _encoding(case: Case) -> Finding:
     stray = case.report.signature_padding_nonzero
-    return _holds(not stray, "unsigned bytes are not zero" if stray else "zero")
+    return holds(not stray, "unsigned bytes are not zero" if stray else "zero")
 
 
 def _readable(case: Case) -> Finding:
-    return _holds(not case.unreadable, "; ".join(case.unreadable) or f"{len(case.certificates)} certificates")
+    return holds(not case.unreadable, "; ".join(case.unreadable) or f"{len(case.certificates)} certificates")
 
 
 def _root(case: Case) -> Finding:
     digest = spki_digest(case.root).hex()
     if case.is_development:
         return Outcome.INSECURE, f"the development root {digest}: proves nothing about hardware"
-    return _holds(case.pinned_product is not None, digest)
+    return holds(case.pinned_product is not None, digest)
 
 
 def _chain_signatures(case: Case) -> Finding:
     links = (("VEK", case.vek, case.issuer), ("ASK", case.issuer, case.root), ("ARK", case.root, case.root))
     problems = [(whose, signature_problem(signed, issuer)) for whose, signed, issuer in links]
-    return _first_problem(problems, "three signatures verify")
+    return first_problem(problems, "three signatures verify")
 
 
 def _authorities(case: Case) -> Finding:
@@ -178,7 +145,7 @@ def _authorities(case: Case) -> Finding:
         ("ASK", authority_problem(case.issuer, authorities_below=0)),
         ("VEK", leaf_problem(case.vek)),
     ]
-    return _first_problem(problems, "as AMD issues them")
+    return first_problem(problems, "as AMD issues them")
 
 
 def _names(case: Case) -> Finding:
@@ -187,13 +154,13 @@ def _names(case: Case) -> Finding:
     issuer = f"SEV-VLEK-{product}" if vek == VEK_NAMES["vlek"] else f"SEV-{product}"
     found = [common_name(certificate.subject) for certificate in (case.vek, case.issuer, case.root)]
     shown = " < ".join(name or "(none)" for name in found)
-    return _holds(found == [vek, issuer, f"ARK-{product}"] and vek in VEK_NAMES.values(), shown)
+    return holds(found == [vek, issuer, f"ARK-{product}"] and vek in VEK_NAMES.values(), shown)
 
 
 def _validity(case: Case) -> Finding:
     chain = (("VEK", case.vek), ("ASK", case.issuer), ("ARK", case.root))
     problems = [(whose, validity_problem(certificate, case.now)) for whose, certificate in chain]
-    return _first_problem(problems, "all valid")
+    return first_problem(problems, "all valid")
 
 
 def _crl(case: Case) -> Finding:
@@ -219,18 +186,18 @@ def _vek_kind(case: Case) -> Finding:
     if case.report.signing_key == "none":
         return Outcome.FAIL, "the report says that no key signed it"
     found = common_name(case.vek.subject)
-    return _holds(found == VEK_NAMES[case.report.signing_key], f"{case.report.signing_key}, CN {found}")
+    return holds(found == VEK_NAMES[case.report.signing_key], f"{case.report.signing_key}, CN {found}")
 
 
 def _vek_key(case: Case) -> Finding:
     key = case.vek.public_key()
     is_p384 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
-    return _holds(is_p384, "P-384" if is_p384 else "another key")
+    return holds(is_p384, "P-384" if is_p384 else "another key")
 
 
 def _signature(case: Case) -> Finding:
     verifies = signature_verifies(case.report, case.vek)
-    return _holds(verifies, "verifies" if verifies else "does not verify")
+    return holds(verifies, "verifies" if verifies else "does not verify")
 
 
 def _extensions(case: Case) -> Finding:
@@ -244,7 +211,7 @@ def _product(case: Case) -> Finding:
     if case.report.cpuid is not None:
         named["CPUID"] = product_of_cpuid(case.report.cpuid) or "unknown"
     shown = ", ".join(f"{whose} {product}" for whose, product in named.items())
-    return _holds(len(set(named.values())) == 1, shown)
+    return holds(len(set(named.values())) == 1, shown)
 
 
 def _vek_tcb(case: Case) -> Finding:
@@ -253,7 +220,7 @@ def _vek_tcb(case: Case) -> Finding:
     reported = decode_tcb(case.report.reported_tcb_raw, product)
     same = encode_tcb(certified, product) == case.report.reported_tcb_raw
     shown = f"certified {describe_tcb(certified)}; reported {describe_tcb(reported)}"
-    return _holds(same, shown)
+    return holds(same, shown)
 
 
 def describe_tcb(tcb: Tcb) -> str:
@@ -267,17 +234,17 @@ def _vek_chip(case: Case) -> Finding:
     extensions = case.extensions
     if common_name(case.vek.subject) == VEK_NAMES["vlek"]:
         well_formed = extensions.hwid is None and extensions.csp_id is not None
-        return _holds(well_formed, f"no chip; provider {extensions.csp_id or 'not named'}")
+        return holds(well_formed, f"no chip; provider {extensions.csp_id or 'not named'}")
     if extensions.hwid is None or extensions.csp_id is not None:
         return Outcome.FAIL, "a VCEK without a hardware id, or with a provider"
     padded = extensions.hwid.ljust(len(case.report.chip_id), b"\0")
-    return _holds(padded == case.report.chip_id, f"certified for {extensions.hwid.hex()}")
+    return holds(padded == case.report.chip_id, f"certified for {extensions.hwid.hex()}")
 
 
 _ZEROS = "bytes above r and s and after them are zero"
 _PSS = "VEK, ASK and ARK signed with RSASSA-PSS, SHA-384, salt 48, by their issuers' RSA-4096 keys"
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Case], ...] = (
     Rule("snp.report.reserved", "reserved fields have their fixed values", _REPORT, _reserved),
     Rule("snp.report.algorithm", "1 (ECDSA P-384 with SHA-384)", _REPORT, _algorithm),
     Rule("snp.report.mask_chip_key", "clear: the chip's key signs reports", _REPORT, _mask_chip_key),
