@@ -55,6 +55,8 @@ def test_the_policy_allows_exactly_the_configured_hosts_and_pins() -> None:
     assert policy.config.providers == told
     assert policy.insecure_development_root == read_pin(ROOT)
     assert policy.snp.measurements == {bytes([0xAB]) * 48}
+    assert policy.manifest.rollback == {"none"}
+    assert policy.snp.require_crl
 
 
 def test_without_any_source_both_files_still_hold() -> None:
