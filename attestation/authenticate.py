@@ -19,6 +19,7 @@ from attestation.snp.abi import parse_report
 from attestation.snp.roots import AMD_ROOTS
 from attestation.snp.verify import SnpClaims, authenticate_report
 from attestation.tdx.abi import parse_quote
+from attestation.tdx.body import TdReport
 from attestation.tdx.roots import INTEL_ROOTS
 from attestation.tdx.verify import TdxClaims, authenticate_quote
 
@@ -70,7 +71,11 @@ def authenticate(
 def _tdx(
     hardware: TdxEvidence, collateral: Collateral, development_root: bytes | None, now: datetime
 ) -> Authenticated:
-    """The quote, and the logs beside it, which have to lead to the registers that it signs."""
+    """The quote, and the logs beside it, which have to lead to the registers that it states.
+
+    That is looked at also if the quote is not authentic, or not known to be: a log that contradicts it cannot
+    be mended by collateral, and readers want to see what it says.
+    """
     quote = parse_quote(hardware.quote)
     checks, claims, facts = authenticate_quote(
         quote,
@@ -79,9 +84,9 @@ def _tdx(
         development_root=development_root,
         now=now,
     )
-    if claims is None:
+    if not isinstance(quote.body, TdReport):
         return Authenticated(checks, None, facts)
-    replayed, _, log_facts = check_event_logs(hardware.ccel, hardware.dstack_log, claims.body.rtmrs)
+    replayed, _, log_facts = check_event_logs(hardware.ccel, hardware.dstack_log, quote.body.rtmrs)
     holds = all(check.outcome in DECIDES_NOTHING_BAD for check in replayed)
     return Authenticated([*checks, *replayed], claims if holds else None, {**facts, **log_facts})
 
