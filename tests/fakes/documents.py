@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from attestation.document import Evidence, Inclusion, build_document
 from attestation.hardware import Hardware
@@ -32,10 +33,14 @@ class Gateway:
     document: bytes
     policy: Policy
 
-    def appraise(self, document: bytes | None = None) -> Appraisal:
-        """What a verifier says that asked with NONCE at NOW."""
+    def appraise(self, document: bytes | None = None, **how: Any) -> Appraisal:
+        """What a verifier says that asked with NONCE at NOW; `how` as in `verify`."""
         raw = self.document if document is None else document
-        return verify(raw, Collateral(), self.policy, nonce=NONCE, now=NOW)
+        return verify(raw, Collateral(), self.policy, **{"nonce": NONCE, "now": NOW} | how)
+
+    def objections(self, document: bytes | None = None, **how: Any) -> dict[str, str]:
+        """Outcome by id of what keeps it from being accepted."""
+        return {check.id: check.outcome.value for check in self.appraise(document, **how).failed}
 
     def judge(self, document: bytes) -> Judged:
         """For `mutants.examine`."""
@@ -66,9 +71,15 @@ class Gateway:
         return json.dumps({name: value for name, value in records.items() if name not in labels}).encode()
 
 
-def gateway_on(sign: Callable[[bytes], Hardware], policy: Policy, *, service: str = "test") -> Gateway:
+def gateway_on(
+    sign: Callable[[bytes], Hardware],
+    policy: Policy,
+    *,
+    service: str = "test",
+    settings: bytes | None = None,
+) -> Gateway:
     """A document around whatever hardware evidence `sign` makes over the 64 bytes of the Merkle root."""
-    settings = config()
+    settings = config() if settings is None else settings
     encoded = encode_manifest(manifest(settings, service=service))
     statement = build_statement("attestation", NONCE, manifest_sha384(encoded))
     root, paths = inclusion_paths([leaf_hash(statement), leaf_hash(b"another caller's")])
@@ -77,24 +88,34 @@ def gateway_on(sign: Callable[[bytes], Hardware], policy: Policy, *, service: st
     return Gateway(document, policy)
 
 
-def snp_gateway(world: World, *, service: str = "test") -> Gateway:
-    """On AMD hardware, with the root's revocation list."""
+def snp_gateway(world: World, *, service: str = "test", **changes: Any) -> Gateway:
+    """On AMD hardware, with the root's revocation list; `changes` as in `World.issue`."""
     crls = (world.crl(),)
     policy = Policy(
         snp=SnpPolicy(measurements=frozenset({MEASUREMENT})),
         insecure_development_root=world.hierarchy.ark.spki_sha256,
     )
-    return gateway_on(lambda root: world.issue(report_data=root, crls=crls).evidence, policy, service=service)
+    return gateway_on(
+        lambda root: world.issue(**{"report_data": root, "crls": crls} | changes).evidence,
+        policy,
+        service=service,
+    )
 
 
-def tdx_gateway(intel: IntelWorld, *, service: str = "test") -> Gateway:
-    """On Intel hardware, quote version 5, TDX 1.5."""
+def tdx_gateway(intel: IntelWorld, *, service: str = "test", **changes: Any) -> Gateway:
+    """On Intel hardware, quote version 5, TDX 1.5; `changes` as in `IntelWorld.issue`."""
     policy = Policy(tdx=TdxPolicy(sets=(td_set(),)), insecure_development_root=spki_sha256(intel.root))
-    return gateway_on(lambda root: intel.issue(version=5, report_data=root).evidence, policy, service=service)
+    return gateway_on(
+        lambda root: intel.issue(**{"version": 5, "report_data": root} | changes).evidence,
+        policy,
+        service=service,
+    )
 
 
-def azure_gateway(world: World | IntelWorld, tpm: TpmWorld, *, service: str = "test") -> Gateway:
-    """Below Azure's paravisor on either vendor's hardware."""
+def azure_gateway(
+    world: World | IntelWorld, tpm: TpmWorld, *, service: str = "test", **changes: Any
+) -> Gateway:
+    """Below Azure's paravisor on either vendor's hardware; `changes` as in `azure_snp` and `azure_tdx`."""
     registers = {f"pcr{index}": value for index, value in enumerate(PCRS[:16])}
     on_intel = isinstance(world, IntelWorld)
     snp = SnpPolicy(measurements=frozenset({MEASUREMENT}), require_crl=False)
@@ -112,8 +133,8 @@ def azure_gateway(world: World | IntelWorld, tpm: TpmWorld, *, service: str = "t
     def sign(root: bytes) -> Hardware:
         asked = hashlib.sha256(root).digest()
         if isinstance(world, IntelWorld):
-            return azure_tdx(world, tpm, extra_data=asked).evidence
-        return azure_snp(world, tpm, extra_data=asked).evidence
+            return azure_tdx(world, tpm, **{"extra_data": asked} | changes).evidence
+        return azure_snp(world, tpm, **{"extra_data": asked} | changes).evidence
 
     return gateway_on(sign, named, service=service)
 
