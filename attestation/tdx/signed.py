@@ -1,8 +1,9 @@
 """JSON that Intel signs: TCB info and QE identity, as served, with the exact bytes that are signed.
 
-Source: Intel PCS API version 4. The answer is `{"NAME":{...},"signature":"<r||s, hexadecimal>"}`, and the
-signature (ECDSA P-256, SHA-256) is over the inner object's bytes exactly as they stand there. Only those
-bytes are ever parsed, so that nothing is believed that was not signed. Everything raises MalformedEvidence.
+Source: Intel PCS API version 4. The answer is `{"NAME":{...},"signature":"<r||s>"}`, where the signature
+(ECDSA P-256, SHA-256), 128 lowercase hexadecimal digits, is over the inner object's bytes exactly as they
+stand there. Only those bytes are ever parsed, so that nothing is believed that was not signed. Everything
+raises MalformedEvidence.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SIGNATURE = 64
 _ENVELOPES = MappingProxyType(
     {
         name: re.compile(
-            rb'\s*+\{\s*+"%b"\s*+:\s*+(\{.*\})\s*+,\s*+"signature"\s*+:\s*+"([0-9a-fA-F]{%d})"\s*+\}\s*+'
+            rb'\s*+\{\s*+"%b"\s*+:\s*+(\{.*\})\s*+,\s*+"signature"\s*+:\s*+"([0-9a-f]{%d})"\s*+\}\s*+'
             % (name.encode("ascii"), 2 * _SIGNATURE),
             re.DOTALL,
         )

@@ -71,7 +71,7 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], object]:
 
 def test_the_signed_bytes_are_those_that_were_served_whatever_their_spacing() -> None:
     inner = b'{ "id" : 1,\n "x": [ ] }'
-    raw = b' {"tcbInfo" : ' + inner + b' , "signature":"' + b"Ab" * 64 + b'" } \n'
+    raw = b' {"tcbInfo" : ' + inner + b' , "signature":"' + b"ab" * 64 + b'" } \n'
     found = parse_signed(raw, "tcbInfo")
     assert (found.signed, found.signature) == (inner, b"\xab" * 64)
     assert found.members == {"id": 1, "x": []}
@@ -86,6 +86,7 @@ def test_the_signed_bytes_are_those_that_were_served_whatever_their_spacing() ->
         b'{"tcbInfo":{},"signature":""}',
         b'{"tcbInfo":{},"signature":"%b"}' % (b"0" * 127),
         b'{"tcbInfo":{},"signature":"%b"}' % (b"g" * 128),
+        b'{"tcbInfo":{},"signature":"%b"}' % (b"A" * 128),
         b'{"tcbInfo":{},"signature":"%b"}x' % (b"0" * 128),
         b'{"tcbInfo":[],"signature":"%b"}' % (b"0" * 128),
         b'{"enclaveIdentity":{},"signature":"%b"}' % (b"0" * 128),
