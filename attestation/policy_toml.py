@@ -6,6 +6,7 @@ Pure: release files that the policy names are handed in as bytes, by the names t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -58,6 +59,7 @@ from attestation.settings import parse_toml
 MAX_AGE_SECONDS = 31_622_400
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 _COUNT = between(0, MAX_SAFE_INTEGER)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def parse_policy(raw: bytes, files: Mapping[str, bytes] = NO_FILES) -> Policy:
@@ -286,7 +288,10 @@ def _reference(table: Table) -> ReferencePolicy:
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise MalformedEvidence("must be a list of file names")
-    return tuple(label(name) for name in value)
+    names = tuple(label(name) for name in value)
+    if not all(_PLAIN_NAME.fullmatch(name) for name in names):
+        raise MalformedEvidence("a file has a plain name, without a folder")
+    return names
 
 
 def _sets(table: Table, registers: tuple[str, ...], length: int) -> tuple[ReferenceSet, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from attestation.check import Check, Outcome, Stage
 from attestation.policy import ReferenceSet
 
+SETS_SHOWN, VALUES_SHOWN = 4, 32
+
 
 def rule(check_id: str, holds: bool, expected: str, found: str, reference: str) -> Check:
     """A check that passes or fails."""
@@ -48,12 +50,15 @@ def reference_set(
     A refusal names the set that comes closest, and the registers in which it differs.
     """
     values = {name: value for name, value in measured.items() if name not in unjudged}
-    misses = sorted(((_differing(one, values), one.name) for one in sets), key=lambda miss: len(miss[0]))
-    closest = [f"{name} differs in {', '.join(differing)}" for differing, name in misses[:1] if differing]
-    matches = bool(misses) and not misses[0][0]
-    verdict = f"as in {misses[0][1]}" if matches else "; ".join(closest) or "no set is named"
+    ranked = sorted(sets, key=lambda one: len(_differing(one, values)))
+    differing = _differing(ranked[0], values) if ranked else []
+    matches = bool(ranked) and not differing
+    closest = f"{ranked[0].name} differs in {', '.join(differing)}" if ranked else "no set is named"
+    verdict = f"as in {ranked[0].name}" if matches else closest
     ignored = f"; not judged: {listed(unjudged)}" if unjudged else ""
-    return rule(check_id, matches, _described(sets) + ignored, f"{verdict}: {_registers(values)}", reference)
+    return rule(
+        check_id, matches, _described(ranked) + ignored, f"{verdict}: {_registers(values)}", reference
+    )
 
 
 def _differing(candidate: ReferenceSet, values: Mapping[str, bytes]) -> list[str]:
@@ -61,12 +66,17 @@ def _differing(candidate: ReferenceSet, values: Mapping[str, bytes]) -> list[str
     return [name for name, value in values.items() if value != wanted.get(name, bytes(len(value)))]
 
 
-def _described(sets: Iterable[ReferenceSet]) -> str:
-    return "; ".join(f"{one.name} ({_registers(one.values)}, others zero)" for one in sets) or "none named"
+def _described(sets: Sequence[ReferenceSet]) -> str:
+    shown = [f"{one.name} ({_registers(one.values)}, others zero)" for one in sets[:SETS_SHOWN]]
+    return "; ".join([*shown, *_more(len(sets), SETS_SHOWN)]) or "none named"
 
 
 def _registers(values: Mapping[str, bytes]) -> str:
     return ", ".join(f"{name} {value.hex()}" for name, value in values.items())
+
+
+def _more(count: int, shown: int) -> list[str]:
+    return [f"{count - shown} more"] if count > shown else []
 
 
 def on_off(value: bool) -> str:
@@ -75,8 +85,11 @@ def on_off(value: bool) -> str:
 
 
 def listed(values: Iterable[str] | None) -> str:
-    """A list in words; None means that anything is accepted."""
-    return "any" if values is None else ", ".join(sorted(values)) or "none named"
+    """A list in words, cut where nobody reads on; None means that anything is accepted."""
+    if values is None:
+        return "any"
+    names = sorted(values)
+    return ", ".join([*names[:VALUES_SHOWN], *_more(len(names), VALUES_SHOWN)]) or "none named"
 
 
 def hexes(values: Iterable[bytes] | None) -> str:

@@ -141,6 +141,18 @@ def test_nothing_is_accepted_without_a_measurement(claims: SnpClaims) -> None:
     assert outcomes(claims, policy=Policy()) == {"snp.measurement": "fail"}
 
 
+@pytest.mark.parametrize(("count", "more"), [(32, ""), (33, ", 1 more"), (300, ", 268 more")])
+def test_a_check_shows_no_more_values_than_somebody_would_read(
+    claims: SnpClaims, count: int, more: str
+) -> None:
+    listed = ", ".join(f'"{number:096x}"' for number in range(count))
+    policy = parse_policy(f'format = "casemate/policy/1"\n[snp]\nmeasurements = [{listed}]\n'.encode())
+    checks = appraise_hardware(claims, policy, now=NOW)
+    expected = next(check.expected for check in checks if check.id == "snp.measurement")
+    assert expected.count("listed ") == min(count, 32)
+    assert expected.endswith(more or f"{31:096x}")
+
+
 def test_an_id_key_that_is_not_listed_vouches_for_no_measurement(claims: SnpClaims) -> None:
     other = changed(claims, {"measurement": bytes(48), "id_key_digest": b"\x03" * 48})
     toml = f'trust_id_key = true\nid_key_digests = ["{"02" * 48}"]\n'
