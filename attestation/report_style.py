@@ -69,12 +69,13 @@ border-bottom:1px solid var(--line)}
 border-top:1px solid var(--line)}
 .lede+.check{margin-top:1rem}
 .check>*{min-width:0}
-.check.fail,.check.undecided,.check.insecure{background:var(--tint);border-top:1px solid var(--hue);
-padding-left:1rem;padding-right:1rem;margin-left:-1rem;margin-right:-1rem}
-.check.fail+.check,.check.undecided+.check,.check.insecure+.check{border-top-color:var(--hue)}
+.check.fail,.check.undecided,.check.insecure{background:var(--tint);border:solid var(--hue);
+border-width:1px 0;padding-left:1rem;padding-right:1rem;margin-left:-1rem;margin-right:-1rem}
+.check.fail+.check,.check.undecided+.check,.check.insecure+.check{border-top-width:0}
 .says,.open{font-size:.9375rem}
 .open{color:var(--soft)}
-.pair{display:grid;grid-template-columns:5.5rem 1fr;gap:.15rem .75rem;margin:.5rem 0}
+.pair{display:grid;grid-template-columns:5.5rem 1fr;gap:.15rem .75rem;margin:.5rem 0;
+align-items:baseline}
 .pair dt{color:var(--soft);font-size:.875rem}
 .ref{color:var(--soft);font-size:.8125rem;margin-top:.35rem}
 pre{margin:1rem 0 0;padding:1rem 1.1rem;background:var(--wash);border-radius:6px;white-space:pre-wrap;
