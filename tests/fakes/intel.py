@@ -258,7 +258,9 @@ def certify(
     serial: int | None = None,
     key: ec.EllipticCurvePrivateKey | None = None,
     extension: x509.UnrecognizedExtension | None = None,
+    critical: bool = False,
     signer: ec.EllipticCurvePrivateKey | None = None,
+    digest: hashes.HashAlgorithm | None = None,
 ) -> Authority:
     """A certificate as Intel issues it; without an issuer self-signed, with a path length an authority."""
     key = key or derived_key(label, common_name)
@@ -286,8 +288,8 @@ def certify(
         .add_extension(x509.BasicConstraints(ca=may_issue, path_length=path_length), critical=True)
     )
     if extension is not None:
-        builder = builder.add_extension(extension, critical=False)
-    return Authority(key, builder.sign(signer or above, hashes.SHA256(), ecdsa_deterministic=True))
+        builder = builder.add_extension(extension, critical=critical)
+    return Authority(key, builder.sign(signer or above, digest or hashes.SHA256(), ecdsa_deterministic=True))
 
 
 def pem_of(der: bytes) -> bytes:
