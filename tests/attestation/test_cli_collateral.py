@@ -119,3 +119,21 @@ def test_a_cache_that_others_can_write_to_is_not_used(bare: Path, tmp_path: Path
     done = casemate(*command, *NOBODY, "--cache", cache)
     assert done.returncode == 2
     assert "0700" in done.stderr
+
+
+def test_what_is_fetched_replaces_a_set_of_intels_that_does_not_fit(
+    bare: Path, service: Pcs, tmp_path: Path, evidence_dir: Path
+) -> None:
+    other = evidence_dir / "tdx-v4-phala-uptodate"
+    judged = ("verify", "--tee", "tdx", "--dir", bare, "--at", AT, "--baseline", "--collateral", other)
+    assert casemate(*judged).returncode != 0
+    assert casemate(*judged, "--online", *asking(service, tmp_path)).returncode == 0
+
+
+def test_a_folder_that_suffices_leaves_nothing_to_ask(
+    bare: Path, service: Pcs, tmp_path: Path, evidence_dir: Path
+) -> None:
+    judged = ("verify", "--tee", "tdx", "--dir", bare, "--at", AT, "--baseline")
+    supplied = ("--collateral", evidence_dir / CASE)
+    assert casemate(*judged, *supplied, "--online", *asking(service, tmp_path)).returncode == 0
+    assert service.host.asked == []
