@@ -35,6 +35,7 @@ NO_ROUTES: Mapping[str, Address] = MappingProxyType({})
 _BUSY = frozenset({429, 503})
 _ABSENT = frozenset({404, 410})
 _HTTPS = 443
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # for TLS 1.2; 1.3 has no others
 
 
 class CollateralUnavailable(CannotDecide):
@@ -99,6 +100,8 @@ def tls_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError("the authority for collateral hosts is not a readable PEM certificate") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers(_CIPHERS)
     return context
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from attestation.collect.http import Answer, Client, Clock, CollateralUnavailable, NotPublished
 from attestation.collect.store import Entry, Kept, Store
@@ -106,6 +107,21 @@ class Source:
             raise CollateralUnavailable(f"what came is not it: {error}") from error
         return self._settle(item, kept, standing)
 
+    def newer_than(self, item: Item, *given: Kept) -> Kept | None:
+        """What was seen before, if something genuine in `given` is older than it.
+
+        For when nothing can be fetched: the sender's older issue is not to be what remains. To hand over the
+        newer one allows him nothing, since he could have sent that one too.
+        """
+        held = self._held(item)
+        for one in given:
+            try:
+                if held is not None and item.judge(one).order < held.standing.order:
+                    return held.kept
+            except MalformedEvidence:
+                continue
+        return None
+
     def _suffices(self, item: Item, given: Kept, held: _Held | None) -> bool:
         """Genuine, valid at the time in question, not the sender's choice, and not older than what we saw."""
         try:
@@ -183,14 +199,17 @@ class Attempts:
         self._problems.append(problem)
 
     def obtain(self, item: Item, *given: Kept) -> Kept | None:
-        """As `Source.obtain`, or None. `is_absent` then says whether the host knows of no such thing."""
+        """As `Source.obtain`; if that fails, what is known to be newer than `given`, or None.
+
+        `is_absent` then says whether the host knows of no such thing.
+        """
         self.is_absent = False
         try:
             return self._source.obtain(item, *given)
         except CollateralUnavailable as reason:
             self.is_absent = isinstance(reason, NotPublished)
             self.note(f"{item.what}: {reason}")
-            return None
+            return self._source.newer_than(item, *given)
 
 
 def require(condition: bool, otherwise: str) -> None:
@@ -200,5 +219,5 @@ def require(condition: bool, otherwise: str) -> None:
 
 
 def _absent(item: Item) -> str:
-    """Another file than the thing's own: that one also remembers the newest issue seen."""
-    return f"{item.name}.absent"
+    """Another file than the thing's own, which remembers the newest issue seen; one for every host asked."""
+    return f"{item.name}.absent-{sha256(item.url.encode()).hexdigest()[:16]}"

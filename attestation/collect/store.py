@@ -89,7 +89,8 @@ class Store:
         with _usable(), self._opened() as folder:
             handle = os.open(".lock", _LOCK, 0o600, dir_fd=folder)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with _usable():
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)

@@ -51,10 +51,14 @@ class AmdStage:
         return collect(SnpEvidence(report, certificates, crls), **(fitting | changes))
 
     def failure(
-        self, report: bytes, certificates: tuple[bytes, ...] = (), **changes: Any
+        self,
+        report: bytes,
+        certificates: tuple[bytes, ...] = (),
+        crls: tuple[bytes, ...] = (),
+        **changes: Any,
     ) -> CollateralUnavailable:
         with pytest.raises(CollateralUnavailable) as caught:
-            self.collect(report, certificates, **changes)
+            self.collect(report, certificates, crls, **changes)
         return caught.value
 
     def file(self, part: str) -> Path:

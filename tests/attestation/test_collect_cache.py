@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_a_newer_list_replaces_the_older_one(stage: AmdStage, signed: Signed) ->
     assert stage.collect(signed.report).crls == (newer,)
     stage.kds.host.published.clear()
     assert stage.collect(signed.report).crls == (newer,)
+
+
+def test_a_sender_who_silences_the_host_cannot_make_an_older_list_all_there_is(
+    stage: AmdStage, signed: Signed
+) -> None:
+    """The newer one, which revokes, is handed over beside it, although its day has passed."""
+    older = stage.world.crl(made=NOW - timedelta(days=1))
+    newer = stage.world.crl(stage.world.hierarchy.ask.certificate, made=NOW)
+    stage.kds.publish(stage.world, signed, newer)
+    stage.collect(signed.report)
+    stage.kds.host.published.clear()
+    stage.hands.pass_time(days=1)
+    error = stage.failure(signed.report, signed.certificates, (b"junk", older))
+    assert error.partial.crls == (newer,)
+    crls = (older, *error.partial.crls)
+    later = NOW + timedelta(days=1)
+    assert "fail" in replace(signed, crls=crls).outcomes(now=later).values()
+    assert stage.failure(signed.report, signed.certificates).partial.crls == ()
+    assert stage.failure(signed.report, signed.certificates, (newer,)).partial.crls == ()
 
 
 # The cache belongs to someone else

@@ -177,6 +177,11 @@ def test_azure_without_a_td_quote_asks_for_nothing(vendors: Vendors, evidence_di
     assert vendors.pcs.host.asked == []
 
 
+def test_clock_and_sleep_are_the_real_ones_unless_given() -> None:
+    with pytest.raises(CollateralUnavailable, match="no TD quote"):
+        collect(VtpmEvidence("azure-tdx", b""))
+
+
 def test_an_hcl_report_that_cannot_be_read_asks_for_nothing(vendors: Vendors) -> None:
     with pytest.raises(MalformedEvidence):
         gathered(VtpmEvidence("azure-snp", b"HCLA"), vendors, datetime.now(UTC))

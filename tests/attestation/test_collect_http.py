@@ -281,6 +281,14 @@ def test_tls_1_2_is_enough(chain: Chain, hands: Hands) -> None:
         assert client_of(made, hands).get(URL).body == FOUND.body
 
 
+def test_an_old_cipher_is_not_enough(chain: Chain, hands: Hands) -> None:
+    made = VendorHost((NAME,), chain, {"/vcek/v1/Genoa/cert_chain": FOUND})
+    context = old_tls(chain, ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE+AES128+SHA")
+    with running(made, context):
+        assert "no TLS" in refusal(made, hands)
+
+
 def test_tls_1_1_is_not(chain: Chain, hands: Hands) -> None:
     made = VendorHost((NAME,), chain, {"/vcek/v1/Genoa/cert_chain": FOUND})
     with running(made, old_tls(chain, ssl.TLSVersion.TLSv1_1)):

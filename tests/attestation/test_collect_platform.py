@@ -69,6 +69,30 @@ def test_if_nothing_else_can_be_had_what_the_sender_chose_is_handed_over_with_a_
     assert error.partial.tdx == signed.collateral
 
 
+def test_a_sender_who_silences_the_host_cannot_bring_back_what_is_older_than_we_have_seen(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    stage.pcs.publish(signed.collateral, NAME)
+    stage.collect(signed)
+    older = stage.world.issue(
+        tcb_evaluation_number=19, qe_evaluation_number=19, issued=NOW - timedelta(days=3)
+    )
+    stage.pcs.host.published.clear()
+    stage.hands.pass_time(days=2)
+    assert stage.failure(signed, older.collateral).partial.tdx == signed.collateral
+
+
+def test_a_pccs_that_knows_nothing_does_not_keep_intel_from_being_asked(
+    signed: IntelSigned, stage: IntelStage
+) -> None:
+    stage.pcs.publish(signed.collateral, NAME)
+    pccs = Pcs.forge(is_pccs=True)
+    with running(pccs.host):
+        error = stage.failure(signed, pccs=pccs.host.url, routes={}, ca=pccs.host.ca)
+    assert "no such thing (404)" in str(error)
+    assert stage.collect(signed) == signed.collateral
+
+
 LATER = {"days": 400}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -132,6 +133,15 @@ def test_the_lock_keeps_others_out(store: Store, directory: Path) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "other"]
+
+
+def test_a_disk_that_knows_no_locks_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(CannotDecide, match="No locks available"), store.locked():
+        pass
 
 
 def test_a_lock_that_is_a_link_is_not_followed(store: Store, directory: Path, tmp_path: Path) -> None:
