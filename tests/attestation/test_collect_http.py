@@ -284,7 +284,7 @@ def test_tls_1_2_is_enough(chain: Chain, hands: Hands) -> None:
 def test_an_old_cipher_is_not_enough(chain: Chain, hands: Hands) -> None:
     made = VendorHost((NAME,), chain, {"/vcek/v1/Genoa/cert_chain": FOUND})
     context = old_tls(chain, ssl.TLSVersion.TLSv1_2)
-    context.set_ciphers("ECDHE+AES128+SHA")
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA256")
     with running(made, context):
         assert "no TLS" in refusal(made, hands)
 
