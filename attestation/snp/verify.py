@@ -30,6 +30,7 @@ from attestation.x509 import (
     common_name,
     crl_is_current,
     crl_problem,
+    display_name,
     leaf_problem,
     revoked_by,
     signature_problem,
@@ -152,8 +153,8 @@ def _names(case: Case) -> Finding:
     product = case.product
     vek = common_name(case.vek.subject)
     issuer = f"SEV-VLEK-{product}" if vek == VEK_NAMES["vlek"] else f"SEV-{product}"
-    found = [common_name(certificate.subject) for certificate in (case.vek, case.issuer, case.root)]
-    shown = " < ".join(name or "(none)" for name in found)
+    found = [display_name(certificate.subject) for certificate in (case.vek, case.issuer, case.root)]
+    shown = " < ".join(found)
     return holds(found == [vek, issuer, f"ARK-{product}"] and vek in VEK_NAMES.values(), shown)
 
 
@@ -185,7 +186,7 @@ def _crl(case: Case) -> Finding:
 def _vek_kind(case: Case) -> Finding:
     if case.report.signing_key == "none":
         return Outcome.FAIL, "the report says that no key signed it"
-    found = common_name(case.vek.subject)
+    found = display_name(case.vek.subject)
     return holds(found == VEK_NAMES[case.report.signing_key], f"{case.report.signing_key}, CN {found}")
 
 
