@@ -20,15 +20,11 @@ def judged(check_id: str, outcome: Outcome, expected: str, found: str, reference
     return Check(check_id, Stage.APPRAISE, outcome, expected, found, reference)
 
 
-def member(check_id: str, found: bytes, allowed: Iterable[bytes], reference: str) -> Check:
-    """The value has to be listed."""
-    listed = frozenset(allowed)
-    return rule(check_id, found in listed, hexes(listed), found.hex(), reference)
-
-
 def member_or_zeros(check_id: str, found: bytes, allowed: frozenset[bytes], reference: str) -> Check:
     """The value has to be listed; if nothing is listed it has to be absent, which is all zeros."""
-    return member(check_id, found, allowed or {bytes(len(found))}, reference)
+    holds = found in allowed if allowed else not any(found)
+    expected = hexes(allowed) if allowed else "zeros"
+    return rule(check_id, holds, expected, found.hex() if any(found) else "zeros", reference)
 
 
 def switch(check_id: str, on: bool, accepted: Iterable[bool], reference: str) -> Check:

@@ -75,7 +75,7 @@ def _attributes(found: TdAttributes, policy: TdxPolicy) -> list[Check]:
         rule(
             "tdx.attributes",
             not unknown and on <= policy.allow_attributes,
-            f"at most {listed(policy.allow_attributes)}",
+            f"at most {listed(policy.allow_attributes)}" if policy.allow_attributes else "none",
             listed(on | unknown) if on | unknown else "none",
             _ATTRIBUTES,
         ),

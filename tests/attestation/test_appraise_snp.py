@@ -110,7 +110,8 @@ ACCEPTED: list[Case] = [
     ("snp.abi", {"policy": 0x1F}, 'minimum_abi = "0.31"\n'),
     ("snp.guest_svn", {"guest_svn": 5}, "minimum_guest_svn = 5\n"),
     ("snp.provisional", {"current_tcb": Tcb(10, 0, 26, 84)}, "allow_provisional_firmware = true\n"),
-    ("snp.mitigations", {}, "required_mitigations = { Turin = 1 }\n"),
+    ("snp.mitigations", {"launch_mit_vector": 0, "current_mit_vector": 0}, ""),
+    ("snp.mitigations", {}, "required_mitigations = { Turin = 2 }\n"),
     (
         "snp.mitigations",
         {"launch_mit_vector": 7, "current_mit_vector": 3},

@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
     "rule",
     "judged",
-    "member",
     "member_or_zeros",
     "switch",
     "reference_set",
