@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attestation.collect.formats import plain_answer
+from attestation.collect.http import Answer
+from attestation.collect.source import Item, Source, Standing
+from attestation.collect.store import Entry, Kept, Store
 from attestation.model import Collateral
 from attestation.reader import b64url_encode
 from tests.attestation.collecting import AmdStage, amd_stage
@@ -134,6 +139,31 @@ def test_a_sender_who_silences_the_host_cannot_make_an_older_list_all_there_is(
     assert "fail" in replace(signed, crls=crls).outcomes(now=later).values()
     assert stage.failure(signed.report, signed.certificates).partial.crls == ()
     assert stage.failure(signed.report, signed.certificates, (newer,)).partial.crls == ()
+
+
+@dataclass(slots=True)
+class Meanwhile:
+    """A client during whose request another process stores something newer."""
+
+    store: Store
+
+    def get(self, url: str) -> Answer:
+        self.store.write(Entry("thing", NOW, Kept(b"2")))
+        return Answer(200, (), b"1")
+
+
+def numbered(kept: Kept) -> Standing:
+    """A thing that consists of its number."""
+    return Standing((int(kept.body), NOW), NOW, NOW + timedelta(days=1))
+
+
+def test_what_another_process_stored_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    client: Any = Meanwhile(store)
+    source = Source(client, lambda: NOW, NOW, store)
+    item = Item("thing", "a thing", "https://example", plain_answer, numbered, timedelta(days=1))
+    assert source.obtain(item).body == b"2"
+    assert store.read("thing") == Entry("thing", NOW, Kept(b"2"))
 
 
 # The cache belongs to someone else

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -237,6 +239,35 @@ def test_a_slow_or_silent_host_ends_at_the_deadline(reply: Reply, host: VendorHo
 def test_what_does_not_speak_http_is_no_answer(raw: bytes, host: VendorHost, hands: Hands) -> None:
     host.script = [Reply(raw=raw)]
     assert "no answer" in refusal(host, hands)
+
+
+def mutilated(chance: random.Random) -> bytes:
+    """A response with some of its bytes replaced, removed, doubled, or cut off."""
+    heads = [
+        b"content-length: 9",
+        b"transfer-encoding: chunked",
+        b"retry-after: 1",
+        b"x: y",
+        b"content-length: 3",
+    ]
+    lines = [b"HTTP/1.1 %d OK" % chance.choice((100, 101, 200, 200, 204, 304, 429)), *chance.sample(heads, 2)]
+    raw = bytearray(
+        b"\r\n".join(lines) + b"\r\n\r\n" + chance.choice((b"9 letters", b"4\r\nbody\r\n0\r\n\r\n"))
+    )
+    for _ in range(chance.randrange(4)):
+        place = chance.randrange(len(raw))
+        piece = chance.choice((b"", b"\r\n", b"\0", b"\xff", b":", b"\n", bytes(raw[:place]), b"9" * 30))
+        raw[place : place + chance.randrange(3)] = piece
+    return bytes(raw)
+
+
+def test_whatever_comes_ends_in_an_answer_or_in_our_own_error(host: VendorHost, hands: Hands) -> None:
+    chance, answers = random.Random(7), 0
+    for _ in range(400):
+        host.script = [Reply(raw=mutilated(chance))]
+        with suppress(CollateralUnavailable):
+            answers += client_of(host, hands).get(URL).status == 200
+    assert answers > 20
 
 
 def test_an_answer_that_breaks_off_is_no_answer(host: VendorHost, hands: Hands) -> None:
