@@ -24,8 +24,8 @@ from tests.fakes.evidence import DEVELOPMENT_TABLE, Scene, config, provider
 from tests.fakes.intel import IntelWorld
 from tests.fakes.intel_layout import PckFields, TdFields, body_pieces, pck_extension, tdreport
 from tests.fakes.maa import MaaWorld
-from tests.fakes.tpm import TpmWorld, azure_snp, azure_tdx
-from tests.fuzz.targets import AMD_SUFFIXES, KEY_ID, TARGETS, sign_release, triples
+from tests.fakes.tpm import AzureSigned, TpmWorld, azure_snp, azure_tdx
+from tests.fuzz.targets import AMD_SUFFIXES, KEY_ID, TARGETS, joined, sign_release, triples
 
 Seeds = Sequence[bytes]
 
@@ -265,6 +265,34 @@ class Forge:
     def verify(self) -> Seeds:
         """A whole document of each platform."""
         return [self.document()[0], *self.other_platforms()]
+
+    def bare_snp(self) -> Seeds:
+        """Reports of both kinds of key, with and without what endorses them."""
+        whole = joined(self.signed.report, self.signed.certificates[0], self.crl()[0])
+        return [whole, joined(self.signed.report), joined(self.by_provider.report)]
+
+    def bare_tdx(self) -> Seeds:
+        """A quote with all of its collateral and logs, and one alone."""
+        given = self.td.collateral
+        collateral = (given.tcb_info, given.qe_identity, given.pck_crl, given.root_crl)
+        return [
+            joined(self.td.quote, *collateral, self.ccel()[0], self.dstack_log()[0]),
+            joined(self.td.quote),
+        ]
+
+    def bare_azure_snp(self) -> Seeds:
+        """All, and the HCL report alone."""
+        return self._bare_azure(self.snp_guest)
+
+    def bare_azure_tdx(self) -> Seeds:
+        """All, and the HCL report alone."""
+        return self._bare_azure(self.tdx_guest)
+
+    def _bare_azure(self, guest: AzureSigned) -> Seeds:
+        found, maa = guest.evidence, MaaWorld.forge()
+        tpm = (found.tpm_quote, found.tpm_signature, found.tpm_pcrs, found.runtime_data)
+        opinion = (maa.token(guest), maa.keys)
+        return [joined(found.hcl_report, found.td_quote, *tpm, *opinion), joined(found.hcl_report)]
 
     def other_platforms(self) -> Seeds:
         """Documents that carry a TDX guest's and two Azure guests' evidence."""

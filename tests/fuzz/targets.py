@@ -9,16 +9,18 @@ This module imports none of the tests' fakes: it runs in the fuzzer's own enviro
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from itertools import repeat
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attestation.baseline import Baseline
 from attestation.errors import MalformedEvidence, PolicyInvalid
-from attestation.hardware import VtpmEvidence
+from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral, TdxCollateral
 from attestation.policy import Policy
 from attestation.reader import b64url_encode
@@ -159,10 +161,82 @@ def _judged_quote(judge: Parser) -> Parser:
     )
 
 
+def sections(raw: bytes) -> Iterator[bytes]:
+    """Pieces, each after its length in two bytes; cut short at the end, and empty ones for ever after."""
+    rest = raw
+    while rest:
+        size = int.from_bytes(rest[:2], "little")
+        yield rest[2 : 2 + size]
+        rest = rest[2 + size :]
+    yield from repeat(b"")
+
+
+def joined(*pieces: bytes) -> bytes:
+    """The inverse of `sections`, for pieces below 64 KiB."""
+    return b"".join(len(piece).to_bytes(2, "little") + piece for piece in pieces)
+
+
+def _by_both_rules(verify: Parser, hardware: Hardware) -> None:
+    """Judge bare evidence by the built-in policy and by the baseline."""
+    for rules in (Policy(), Baseline()):
+        verify(hardware, Collateral(), rules, now=NOW)
+
+
+def _snp(verify: Parser) -> Parser:
+    """Sections: the report, a certificate, a CRL."""
+
+    def judge(raw: bytes) -> None:
+        take = sections(raw)
+        report, *endorsements = (next(take) for _ in range(3))
+        certificates, crls = (tuple(filter(None, [piece])) for piece in endorsements)
+        _by_both_rules(verify, SnpEvidence(report, certificates, crls))
+
+    return judge
+
+
+def _tdx(verify: Parser) -> Parser:
+    """Sections: the quote, TCB info, QE identity, both CRLs, event logs."""
+
+    def judge(raw: bytes) -> None:
+        take = sections(raw)
+        quote, info, identity, crl, root_crl, ccel, dstack = (next(take) for _ in range(7))
+        collateral = TdxCollateral(tcb_info=info, qe_identity=identity, pck_crl=crl, root_crl=root_crl)
+        _by_both_rules(verify, TdxEvidence(quote, collateral, ccel or None, dstack or None))
+
+    return judge
+
+
+def _azure(tee: Literal["azure-snp", "azure-tdx"]) -> Callable[[Parser], Parser]:
+    """Sections: HCL report, TD quote, TPM quote, its signature, PCRs, runtime data, MAA token, its keys."""
+
+    def of(verify: Parser) -> Parser:
+        def judge(raw: bytes) -> None:
+            take = sections(raw)
+            hcl, quote, tpm, signature, pcrs, runtime, token, keys = (next(take) for _ in range(8))
+            evidence = VtpmEvidence(
+                tee,
+                hcl,
+                td_quote=quote,
+                tpm_quote=tpm,
+                tpm_signature=signature,
+                tpm_pcrs=pcrs,
+                runtime_data=runtime,
+                maa_token=token,
+                maa_keys=keys,
+            )
+            _by_both_rules(verify, evidence)
+
+        return judge
+
+    return of
+
+
 # How a parser that takes more than bytes, or something else, is given them.
 _ADAPTERS: dict[str, Callable[[Parser], Parser]] = {
     "amd_extensions": _amd_extensions,
     "certificates": lambda parse: lambda raw: parse(raw, "CERTIFICATE", "a chain"),
+    "azure_snp": _azure("azure-snp"),
+    "azure_tdx": _azure("azure-tdx"),
     "ccel": lambda replay: lambda raw: replay(raw, None, [bytes(48)] * 4),
     "document": lambda verify: lambda raw: verify(raw, Collateral(), Policy(), nonce=bytes(32), now=NOW),
     "dstack": lambda replay: lambda raw: replay(None, raw, [bytes(48)] * 4),
@@ -170,6 +244,8 @@ _ADAPTERS: dict[str, Callable[[Parser], Parser]] = {
     "judged_quote": _judged_quote,
     "key_id": lambda find: lambda raw: find(raw, KEY_ID),
     "signed_release": _signed_release,
+    "snp": _snp,
+    "tdx": _tdx,
     "text": lambda parse: lambda raw: parse(raw.decode("latin-1")),
     "unsigned_release": lambda parse: lambda raw: parse(raw, (bytes(32),)),
 }
@@ -220,6 +296,10 @@ TARGETS: tuple[Target, ...] = (
     Target("quote-judged", "attestation.tdx.verify:authenticate_quote?judged_quote"),
     Target("hcl-judged", "attestation.azure.verify:authenticate_vtpm?judged_hcl"),
     Target("verify", "attestation.verify:verify?document", _NOTHING, factor=200),
+    Target("bare-snp", "attestation.verify:verify_hardware?snp", _NOTHING),
+    Target("bare-tdx", "attestation.verify:verify_hardware?tdx", _NOTHING),
+    Target("bare-azure-snp", "attestation.verify:verify_hardware?azure_snp", _NOTHING),
+    Target("bare-azure-tdx", "attestation.verify:verify_hardware?azure_tdx", _NOTHING),
 )
 
 
