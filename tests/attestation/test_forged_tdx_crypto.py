@@ -100,3 +100,16 @@ def test_a_certificate_in_a_chain_of_its_own_making_is_no_shortcut(intel: IntelW
     against = tdx_objections(intel.issue(pck=leaf, chain=chain))
     assert against["tdx.pck.root"] == "fail"
     assert against["tdx.pck.names"] == "fail"
+
+
+def test_stray_bits_in_a_certificates_base64_are_refused(intel: IntelWorld) -> None:
+    """Where the last character carries bits that say nothing, only one spelling of them is taken."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    quote = intel.issue().quote
+    ends = [place for place in range(len(quote)) if quote[place : place + 2] == b"=\n"]
+    assert ends
+    for end in ends:
+        last = end - 1 if quote[end - 1 : end] != b"=" else end - 2
+        value = alphabet.index(quote[last])
+        stray = quote[:last] + alphabet[value + 1 : value + 2] + quote[last + 1 :]
+        assert tdx_objections(replace(intel.issue(), quote=stray))["tdx.pck.signatures"] == "fail"
