@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attestation.appraise import appraise_hardware
 from attestation.model import Tcb
@@ -19,7 +21,8 @@ from tests.fakes.claims import snp_claims
 
 HEAD = f'format = "casemate/policy/1"\n[snp]\nmeasurements = ["{MEASUREMENT.hex()}"]\n'
 ONE, SMT, CXL, SOCKET, XTS, RAPL, HIDING, NO_SWAP = (1 << bit for bit in (17, 16, 21, 20, 22, 23, 24, 25))
-GOOD_MACHINE = 0x24
+MIGRATE, DEBUG = 1 << 18, 1 << 19
+GOOD_MACHINE = 0x24  # error correction, aliases checked
 LOW = Tcb(bootloader=10, tee=0, snp=22, microcode=84)
 
 
@@ -136,6 +139,18 @@ def test_refuses_by_exactly_this_rule(claims: SnpClaims, case: Case) -> None:
 def test_accepts_what_the_rule_allows(claims: SnpClaims, case: Case) -> None:
     _, wrong, toml = case
     assert outcomes(changed(claims, wrong), toml) == {}
+
+
+@given(bits=st.integers(0, (1 << 26) - 1), machine=st.integers(0, 255), vmpl=st.integers(0, 4))
+@settings(deadline=None, max_examples=300)
+def test_the_default_accepts_exactly_the_bits_that_cost_a_well_run_machine_nothing(
+    claims: SnpClaims, bits: int, machine: int, vmpl: int
+) -> None:
+    """All other bits of the guest's policy and of the machine may stand as they like."""
+    harmful = bits & (MIGRATE | DEBUG | CXL)
+    sound = machine & GOOD_MACHINE == GOOD_MACHINE
+    found = outcomes(changed(claims, {"policy": bits, "platform_info": machine, "vmpl": vmpl}))
+    assert (found == {}) is (not harmful and sound and vmpl == 0)
 
 
 def test_nothing_is_accepted_without_a_measurement(claims: SnpClaims) -> None:

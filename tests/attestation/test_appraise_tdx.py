@@ -7,9 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attestation.appraise import appraise_hardware
 from attestation.policy_toml import parse_policy
+from attestation.tdx.body import TdAttributes, parse_td_attributes
+from attestation.tdx.verify import TdxClaims
 from tests.fakes.amd import NOW
 from tests.fakes.claims import tdx_claims
 from tests.fakes.intel import IntelWorld
@@ -24,6 +28,21 @@ OTHER_SET = f'[tdx.sets.large]\nmrtd = "{"4d" * 48}"\nrtmr0 = "{"b0" * 48}"\nrtm
 NO_EXCEPTION = 1 << 28
 ONES, DIGEST = b"\x01" * 48, "01" * 48
 EXTENDED = {"version": 5, "body_type": 4}
+
+
+CLAIMS = tdx_claims(IntelWorld.forge().issue())
+
+
+def attributes(value: int) -> TdAttributes:
+    """TDATTRIBUTES of one value."""
+    return parse_td_attributes(value.to_bytes(8, "little"))
+
+
+def objections(claims: TdxClaims) -> list[str]:
+    """Ids of what did not pass under the default with one named set."""
+    policy = parse_policy(f'format = "casemate/policy/1"\n{SET}'.encode())
+    checks = appraise_hardware(claims, policy, now=NOW)
+    return [check.id for check in checks if check.outcome.value != "pass"]
 
 
 def outcomes(intel: IntelWorld, changes: dict[str, Any], toml: str = "", sets: str = SET) -> dict[str, str]:
@@ -148,6 +167,19 @@ def test_refuses_by_exactly_this_rule(intel: IntelWorld, case: Case) -> None:
 def test_accepts_what_the_rule_allows(intel: IntelWorld, case: Case) -> None:
     _, changes, toml = case
     assert outcomes(intel, changes, toml) == {}
+
+
+@given(bits=st.integers(0, (1 << 64) - 1) | st.sampled_from([1 << bit for bit in range(64)]))
+@settings(deadline=None, max_examples=300)
+def test_the_default_accepts_exactly_one_value_of_the_attributes(bits: int) -> None:
+    """A TD that cannot be interrupted through its page tables, and nothing else."""
+    for value in (bits, bits | NO_EXCEPTION):
+        claims = replace(CLAIMS, body=replace(CLAIMS.body, td_attributes=attributes(value)))
+        assert (objections(claims) == []) is (value == NO_EXCEPTION)
+
+
+def test_the_default_accepts_that_one_value() -> None:
+    assert objections(CLAIMS) == []
 
 
 def test_nothing_is_accepted_without_a_set(intel: IntelWorld) -> None:
