@@ -253,7 +253,10 @@ def _azure(table: Table) -> AzurePolicy:
     )
     if special.maa.required and not special.maa.issuers:
         raise MalformedEvidence("[azure.maa] required, but no issuer is named")
-    return _take_all(table, special, _AZURE)
+    found = _take_all(table, special, _AZURE)
+    if found.unjudged_registers == frozenset(PCR_REGISTERS):
+        raise MalformedEvidence("[azure] unjudged_registers names every PCR: nothing would be judged")
+    return found
 
 
 def _operator(name: str, table: Table) -> Operator:

@@ -100,6 +100,7 @@ def test_refuses_unknown_keys_and_incomplete_tables(text: str) -> None:
         "[tdx]\nstatuses = ['Revoked']",
         "[tdx]\nallow_attributes = ['debug']",
         "[azure]\nunjudged_registers = ['pcr16']",
+        f"[azure]\nunjudged_registers = {[f'pcr{index}' for index in range(16)]}",
         "[azure.maa]\nissuers = ['https://a.example']",
         f"[azure.maa]\nissuers = {{ 'a.example' = ['{PIN}'] }}",
         f"[azure.maa]\nissuers = {{ 'https://a.example/x' = ['{PIN}'] }}",
