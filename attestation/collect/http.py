@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -143,13 +144,13 @@ class Client:
         host = self._allowed(url)
         with self._turns[host].lock:
             left = self._limits.longest_wait
-            for attempt in range(1, self._limits.attempts + 1):
+            for attempt in count(1):
                 self._take_turn(self._turns[host])
                 answer = self._ask(url, host)
                 if answer.status not in _BUSY:
                     return _accepted(answer, host)
                 wait = self._wait(answer, attempt)
-                if wait > left or attempt == self._limits.attempts:
+                if wait > left or attempt >= self._limits.attempts:
                     break
                 left -= wait
                 self._sleep(wait)

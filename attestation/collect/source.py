@@ -6,7 +6,7 @@ that we pin, and nothing is preferred to a newer issue that we have seen and tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -93,8 +93,11 @@ class Source:
                 if self._suffices(item, one, held):
                     return one
             if held is not None and (self._is_fresh(item, held) or self._was_valid_then(held)):
-                return held.kept
+                return self._newest(item, held.kept, given)
             self._refuse_absent(item)
+        return self._newest(item, self._fetch(item), given)
+
+    def _fetch(self, item: Item) -> Kept:
         try:
             answer = self.client.get(item.url)
         except NotPublished:
@@ -106,6 +109,22 @@ class Source:
         except MalformedEvidence as error:
             raise CollateralUnavailable(f"what came is not it: {error}") from error
         return self._settle(item, kept, standing)
+
+    def _newest(self, item: Item, found: Kept, given: Sequence[Kept]) -> Kept:
+        """A sender's issue if it is newer than the vendor's answer, which a cache on the way may hold back.
+
+        It is not remembered: Intel publishes some issues early, and one sender's would then stand in the way
+        of what everybody else is judged by.
+        """
+        newest, order = found, item.judge(found).order
+        for one in given:
+            try:
+                standing = item.judge(one)
+            except MalformedEvidence:
+                continue
+            if standing.covers(self.at) and standing.order > order:
+                newest, order = one, standing.order
+        return newest
 
     def newer_than(self, item: Item, *given: Kept) -> Kept | None:
         """What was seen before, if something genuine in `given` is older than it.

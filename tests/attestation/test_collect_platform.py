@@ -17,6 +17,7 @@ from attestation.hardware import TdxEvidence
 from tests.attestation.collecting import NAME, TARGETS, IntelStage, intel_stage
 from tests.fakes.amd import NOW
 from tests.fakes.intel import IntelSigned, IntelWorld, certify
+from tests.fakes.kds import pem
 from tests.fakes.pcs import PCCS_ROOT_TARGET, ROOT_TARGET, Pcs
 from tests.fakes.vendor_host import Hands, running
 
@@ -58,6 +59,25 @@ def test_what_the_sender_chose_is_not_relied_on_today(stage: IntelStage, signed:
     stage.pcs.publish(newer.collateral, NAME)
     assert stage.collect(signed, signed.collateral) == newer.collateral
     assert len(stage.pcs.host.asked) == 4
+
+
+def test_what_the_sender_chose_is_used_if_it_is_newer_than_the_vendors_and_not_remembered(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    newer = stage.world.issue(tcb_evaluation_number=21, qe_evaluation_number=21, issued=NOW)
+    stage.pcs.publish(signed.collateral, NAME)
+    for _ in range(2):
+        assert stage.collect(signed, newer.collateral) == newer.collateral
+    assert stage.collect(signed) == signed.collateral
+    assert len(stage.pcs.host.asked) == 4
+
+
+def test_what_the_sender_chose_is_not_used_if_it_is_not_valid_yet(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    newer = stage.world.issue(tcb_evaluation_number=21, issued=NOW + timedelta(hours=1))
+    stage.pcs.publish(signed.collateral, NAME)
+    assert stage.collect(signed, newer.collateral) == signed.collateral
 
 
 def test_if_nothing_else_can_be_had_what_the_sender_chose_is_handed_over_with_a_warning(
@@ -166,6 +186,15 @@ def test_a_quote_below_a_strange_root_still_gets_intels_collateral(
 ) -> None:
     stage.pcs.publish(signed.collateral, NAME)
     assert stage.collect(stranger.issue()) == signed.collateral
+
+
+def test_a_certificate_in_the_quote_that_cannot_be_read_is_passed_over(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    junk = pem(b"no certificate")
+    quote = stage.world.issue(pck=signed.pck, chain=signed.pck.pem + junk + stage.world.root.pem)
+    stage.pcs.publish(signed.collateral, NAME)
+    assert stage.collect(quote) == signed.collateral
 
 
 def test_without_any_certificate_of_the_root_its_list_is_not_asked_for(
