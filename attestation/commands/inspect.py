@@ -12,7 +12,12 @@ import typer
 from attestation.commands.common import REFUSED, read_file, stop
 from attestation.document import Evidence, announces_insecure, parse_document
 from attestation.errors import MalformedEvidence
+from attestation.hardware import Hardware, SnpEvidence, TdxEvidence
 from attestation.records import records_of
+from attestation.report import printable
+from attestation.snp.abi import parse_report
+from attestation.tdx.abi import parse_quote
+from attestation.tdx.body import TdReport
 
 
 def inspect(
@@ -38,7 +43,21 @@ def _summary(evidence: Evidence, *, insecure: bool) -> list[str]:
         f"manifest        {_json(evidence.manifest)}",
         f"config          {len(evidence.config)} bytes",
         *(f"{label:<15} {len(value)} bytes" for label, value in records_of(evidence.hardware).items()),
+        f"measurement     {_measurement(evidence.hardware)}",
     ]
+
+
+def _measurement(hardware: Hardware) -> str:
+    """What the processor's report says it started; on Azure that is the paravisor."""
+    try:
+        if isinstance(hardware, SnpEvidence):
+            return parse_report(hardware.report).measurement.hex()
+        if isinstance(hardware, TdxEvidence):
+            body = parse_quote(hardware.quote).body
+            return body.mrtd.hex() if isinstance(body, TdReport) else "none: not a TD"
+        return f"of the guest: in the virtual TPM's PCRs ({len(hardware.tpm_pcrs)} bytes)"
+    except MalformedEvidence as error:
+        return f"cannot be read: {printable(str(error))}"
 
 
 def _json(raw: bytes) -> str:

@@ -191,9 +191,12 @@ def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal
             tell(f"kept {printable(str(question.save))}; to judge it again, add --nonce {wanted.hex()}")
     else:
         document = read_file(Path(target))
+    hardware = _hardware_of(document)
+    if hardware is None and connection is None:
+        tell("hint: this is no evidence document; raw evidence in a folder is named with --tee and --dir")
     appraisal = decide(
         document,
-        question.supplement.gather(_hardware_of(document), question.now),
+        question.supplement.gather(hardware, question.now),
         rules,
         nonce=wanted,
         now=question.now,
@@ -203,7 +206,7 @@ def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal
 
 
 def _hardware_of(document: bytes) -> Hardware | None:
-    """What `--online` may fetch collateral for; the verifier itself says what is wrong with a document."""
+    """What a document is about, if it can be read; the verifier itself says what is wrong with it."""
     try:
         return parse_document(document).hardware
     except MalformedEvidence:

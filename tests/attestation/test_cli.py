@@ -20,9 +20,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from attestation.document import build_document
+from attestation.hardware import Hardware, SnpEvidence, VtpmEvidence
+from attestation.tdx.abi import parse_quote
+from attestation.tdx.body import TdReport
 from tests.attestation.command_line import AT, FRESH, Desk, casemate
 from tests.fakes.amd import NOW, World
-from tests.fakes.evidence import NONCE, Scene
+from tests.fakes.evidence import MEASUREMENT, NONCE, Scene
+from tests.fakes.intel import IntelWorld
 
 
 @pytest.fixture
@@ -228,6 +233,22 @@ def test_inspect_shows_a_document_and_claims_nothing(desk: Desk) -> None:
     assert done.stdout.startswith("NOT VERIFIED")
     assert "INSECURE DEVELOPMENT" in done.stdout
     assert NONCE.hex() in done.stdout
+
+
+def test_inspect_names_what_each_platform_says_it_started(desk: Desk, intel: IntelWorld) -> None:
+    def shown(hardware: Hardware) -> str:
+        document = build_document(replace(desk.scene.evidence(), hardware=hardware), insecure=True)
+        done = casemate("inspect", desk.write("x.json", document))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    td = intel.issue().evidence
+    body = parse_quote(td.quote).body
+    assert isinstance(body, TdReport)
+    assert MEASUREMENT.hex() in casemate("inspect", desk.document).stdout
+    assert body.mrtd.hex() in shown(td)
+    assert "PCRs" in shown(VtpmEvidence("azure-snp", b"a report", tpm_quote=b"a quote"))
+    assert "cannot be read" in shown(SnpEvidence(b"no report"))
 
 
 def test_inspect_refuses_what_is_no_document(desk: Desk) -> None:

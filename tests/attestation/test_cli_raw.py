@@ -207,6 +207,12 @@ def other_curve() -> bytes:
     return ec.generate_private_key(ec.SECP384R1()).private_bytes(pem, form, serialization.NoEncryption())
 
 
+def test_a_raw_report_in_place_of_a_document_is_told_how_to_be_named(forged: Path, rules: Path) -> None:
+    done = casemate("verify", forged / "report.bin", "--policy", rules)
+    assert done.returncode == 1
+    assert "--tee" in done.stderr
+
+
 def test_a_saved_document_without_a_nonce_is_told_to_name_one(genoa: World, tmp_path: Path) -> None:
     desk = Desk(Scene(genoa), tmp_path)
     done = casemate("verify", desk.document, "--policy", desk.policy(), *AT)
