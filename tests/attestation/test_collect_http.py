@@ -352,3 +352,8 @@ def test_the_environment_brings_no_proxy_and_no_authority(
 def test_an_authority_that_is_none_is_said(ca: str, host: VendorHost, hands: Hands) -> None:
     with pytest.raises(ValueError, match="not a readable PEM"):
         client_of(host, hands, ca=ca)
+
+
+def test_without_time_nothing_is_asked(host: VendorHost, hands: Hands) -> None:
+    assert "too slow" in refusal(host, hands, limits=Limits(deadline=0.0))
+    assert host.asked == []
