@@ -30,6 +30,7 @@ MARK = "# unconfirmed"
 _SET = "drafted"
 _NO_AGENT = b"\xff" * 32
 _WEAKER = "weaker than the default"
+_MILAN = "its root secret was extracted, so that only its operator vouches for it"
 _HEAD = """\
 # A draft, made from the very evidence that it is to judge: until someone has compared each marked value with
 # a source of its own, it proves nothing. Take the mark off every line that you have compared. While one is
@@ -119,7 +120,7 @@ def _snp(claims: SnpClaims) -> list[Line]:
     )
     chosen = [
         (True, Line("measurements", [report.measurement.hex()], "compare with the release that should run")),
-        (True, Line("products", [claims.product])),
+        (True, Line("products", [claims.product], _MILAN if claims.product == "Milan" else "")),
         (claims.signing_key != "vcek", Line("signing_keys", [claims.signing_key])),
         (report.vmpl != 0, Line("vmpl", report.vmpl, "another part of the guest stands above it")),
         *_named("id_key_digests", report.id_key_digest),
@@ -161,7 +162,10 @@ def _tdx(claims: TdxClaims) -> list[Line]:
         *_named("mrowners", body.mrowner),
         *_named("mrownerconfigs", body.mrownerconfig),
         (bool(bound), Line("mrservicetds", bound, _WEAKER)),
-        (claims.status not in default.statuses, Line("statuses", [claims.status], _WEAKER)),
+        (
+            claims.status not in default.statuses,
+            Line("statuses", sorted({claims.status, *default.statuses}), _WEAKER),
+        ),
         (bool(claims.advisory_ids), Line("advisories", sorted(claims.advisory_ids), _WEAKER)),
         (
             number < default.minimum_evaluation_number,

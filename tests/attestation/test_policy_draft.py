@@ -126,6 +126,11 @@ def test_a_draft_of_a_careless_amd_machine_names_every_weakness(genoa: World) ->
     assert objections(careless, confirmed(draft)) == []
 
 
+def test_a_draft_says_that_milan_rests_on_its_operator(worlds: dict[str, World]) -> None:
+    drafts = {name: draft_policy(snp_claims(world.issue())) for name, world in worlds.items()}
+    assert {name for name, draft in drafts.items() if "root secret was extracted" in draft} == {"Milan"}
+
+
 def test_a_draft_of_a_careless_intel_machine_names_every_weakness(intel: IntelWorld) -> None:
     careless = tdx_claims(
         intel.issue(
@@ -152,6 +157,8 @@ def test_a_draft_of_a_careless_intel_machine_names_every_weakness(intel: IntelWo
         "require_sept_ve_disable",
     ]
     assert objections(careless, confirmed(draft)) == []
+    assert confirmed(draft).tdx.statuses == {"OutOfDate", "UpToDate"}
+    assert objections(replace(careless, status="UpToDate", advisory_ids=()), confirmed(draft)) == []
 
 
 @pytest.mark.parametrize("secure_boot", [True, False])
