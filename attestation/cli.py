@@ -1,4 +1,4 @@
-"""The `casemate` command: verify, inspect and proxy here; the server adds its own through entry points.
+"""The `casemate` command: the client's own commands; the server adds its own through entry points.
 
 Exit codes: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), 3 accepted as insecure
 development only.
@@ -22,11 +22,11 @@ from attestation.commands.verify import verify
 GROUP = "casemate.commands"
 _OWN: dict[str, Callable[..., None]] = {"verify": verify, "inspect": inspect, "proxy": proxy}
 _GROUPS = {"collateral": collateral.app, "policy": policy.app}
-_HELP = """Verify what runs behind an endpoint before anything is sent to it.
-
-Exit codes of verify: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), 3 accepted as
-insecure development only.
-"""
+_HELP = (
+    "Verify what runs behind an endpoint before anything is sent to it.\n\n"
+    "Exit codes of verify: 0 accepted, 1 refused, 2 could not decide (no usable policy, no evidence), "
+    "3 accepted as insecure development only."
+)
 
 
 def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:

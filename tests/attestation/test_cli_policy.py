@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_a_draft_from_raw_evidence_names_what_runs_there(evidence_dir: Path, tmp
     judged = casemate("verify", "--tee", "sev-snp", "--dir", place, *more)
     assert judged.returncode == 2, judged.stdout
     assert "evidence.report_data" in judged.stderr
+
+
+@pytest.mark.parametrize(
+    ("tee", "case", "at"),
+    [
+        ("sev-snp", "snp-turin-v5-vcek-aci", "2026-03-07T01:04:33Z"),
+        ("tdx", "tdx-v5-google-2026", "2026-02-14T00:17:59Z"),
+        ("azure-snp", "az-snp-genoa", "2025-02-23T02:21:48Z"),
+        ("azure-tdx", "az-tdx-v0", "2026-02-11T09:25:52Z"),
+    ],
+)
+def test_a_confirmed_draft_accepts_real_evidence_of_its_platform_and_no_other_data(
+    tee: str, case: str, at: str, evidence_dir: Path, tmp_path: Path
+) -> None:
+    raw = ("--tee", tee, "--dir", evidence_dir / case, "--at", at)
+    drafted = casemate("policy", "init", *raw)
+    assert drafted.returncode == 0, drafted.stderr
+    policy = tmp_path / "policy.toml"
+    policy.write_text(drafted.stdout.replace("unconfirmed", "compared"))
+    facts = json.loads(casemate("verify", *raw, "--baseline", "--json").stdout)["facts"]
+    tpm = facts.get("azure", {}).get("tpm_quote", {})
+    data = tpm.get("extra_data_hex") or facts["report_data"]
+    accepted = casemate("verify", *raw, "--policy", policy, "--report-data", data)
+    assert accepted.returncode == 0, accepted.stdout
+    other = casemate("verify", *raw, "--policy", policy, "--report-data", "ff" * 64)
+    assert other.returncode == 1
+    assert "evidence.report_data" in other.stdout
 
 
 def test_missing_collateral_leaves_nothing_to_draft_from(evidence_dir: Path) -> None:
