@@ -276,6 +276,14 @@ def test_a_list_that_is_not_current_leaves_the_question_open(genoa: World) -> No
         assert genoa.issue(crls=[crl]).outcomes() == {"snp.crl": "undecided"}
 
 
+def test_a_current_list_beside_an_old_one_decides_and_the_old_ones_revocations_stay(genoa: World) -> None:
+    made, until = NOW - timedelta(days=9), NOW - timedelta(days=8)
+    old = genoa.crl(made=made, until=until)
+    assert genoa.issue(crls=[old, genoa.crl()]).outcomes() == {}
+    revoking = genoa.crl(genoa.hierarchy.ask.certificate, made=made, until=until)
+    assert genoa.issue(crls=[genoa.crl(), revoking]).outcomes() == {"snp.crl": "fail"}
+
+
 def test_refuses_a_list_in_the_roots_name_that_the_root_did_not_sign(genoa: World) -> None:
     forged = genoa.crl(signer=genoa.hierarchy.ask)
     assert genoa.issue(crls=[forged]).outcomes() == {"snp.crl": "fail"}
