@@ -22,7 +22,7 @@ from attestation.reader import b64url_decode, parse_json_object
 FORMAT = "casemate/release/1"
 TYPE = "casemate-release+jws"
 MAX_BYTES = 1024 * 1024
-MAX_SETS = 256
+MAX_SETS = 128
 
 # Ed25519 public keys, 32 bytes each, whose releases every policy may name. No release has been signed yet: a
 # policy names the keys that it trusts.

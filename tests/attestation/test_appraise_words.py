@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from attestation.appraise import appraise_hardware
+from attestation.appraise import appraise_hardware, appraise_manifest
 from attestation.policy_toml import parse_policy
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import CSP, NOW, World
 from tests.fakes.claims import AnyClaims, snp_claims, tdx_claims, vtpm_claims
+from tests.fakes.evidence import config, manifest
 from tests.fakes.intel import IntelWorld
 from tests.fakes.tpm import PCRS, TpmWorld, azure_snp
 
@@ -169,6 +170,25 @@ def test_unusual_amd_machines_show(genoa: World, turin: SnpClaims) -> None:
     named = f'[operators.cloud]\ncsp_ids = ["{CSP}"]'
     assert words(vlek, "platform.operator", named) == ("cloud", f"cloud: provider {CSP}")
     assert words(vlek, "snp.milan", named)[1] == "Genoa of cloud"
+
+
+@pytest.mark.parametrize(
+    ("check_id", "rollback", "epoch", "toml", "expected", "found"),
+    [
+        ("manifest.rollback", None, None, "", "any but none", "none"),
+        ("manifest.rollback", "counter", None, "", "any but none", "counter"),
+        ("manifest.rollback", "counter", None, 'rollback = ["witness", "none"]', "none, witness", "counter"),
+        ("manifest.ledger_epoch", None, None, "", "any", "none"),
+        ("manifest.ledger_epoch", None, 0, "minimum_ledger_epoch = 3", "at least 3", "0"),
+    ],
+)
+def test_manifest_checks_show(
+    check_id: str, rollback: str | None, epoch: int | None, toml: str, expected: str, found: str
+) -> None:
+    policy = parse_policy(f'format = "casemate/policy/1"\n[manifest]\n{toml}\n'.encode())
+    stated = manifest(config(), rollback=rollback, ledger_epoch=epoch)
+    checks = appraise_manifest(stated, policy.manifest, policy.evidence, purpose="attestation", now=NOW)
+    assert next((c.expected, c.found) for c in checks if c.id == check_id) == (expected, found)
 
 
 def test_azure_checks_show(genoa: World, tpm: TpmWorld) -> None:

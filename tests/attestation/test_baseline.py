@@ -86,6 +86,15 @@ def test_an_intel_guest_needs_a_platform_that_intel_finds_good(
     assert failed(tdx_claims(intel.issue(**changes))) == expected
 
 
+def test_shows_what_it_found(genoa: World, intel: IntelWorld) -> None:
+    still = snp_claims(genoa.issue())
+    moving = replace(still, report=replace(still.report, report_id_ma=bytes(32)))
+    assert [check.found for check in appraise_baseline(still)] == ["off", "no migration agent"]
+    assert [check.found for check in appraise_baseline(moving)] == ["off", "possible"]
+    found = [check.found for check in appraise_baseline(tdx_claims(intel.issue()))]
+    assert found == ["off", "00" * 48, "UpToDate"]
+
+
 def test_below_a_paravisor_its_hardware_is_judged(genoa: World, intel: IntelWorld, tpm: TpmWorld) -> None:
     assert failed(vtpm_claims(azure_snp(genoa, tpm))) == []
     assert failed(vtpm_claims(azure_tdx(intel, tpm, td_attributes=1))) == ["baseline.debug"]

@@ -40,6 +40,25 @@ def test_any_of_the_known_keys_will_do_and_a_newline_at_the_end_does_no_harm() -
     assert parse_release(release_file() + b"\n", both) == parse_release(release_file(), KEYS)
 
 
+@pytest.mark.parametrize("count", [1, 128])
+def test_a_release_may_have_from_one_to_128_sets_of_every_register(count: int) -> None:
+    whole = {"platform": "azure", "name": "a", "values": {f"pcr{index}": "0d" * 32 for index in range(16)}}
+    assert len(parse_release(release_file(payload(sets=[whole] * count)), KEYS).sets) == count
+
+
+@pytest.mark.parametrize("count", [0, 129])
+def test_a_release_may_not_have_more_or_fewer(count: int) -> None:
+    with pytest.raises(MalformedEvidence, match="1 to 128 entries"):
+        parse_release(release_file(payload(sets=SETS[:1] * count)), KEYS)
+
+
+def test_the_length_is_refused_from_one_byte_above_a_mebibyte() -> None:
+    with pytest.raises(MalformedEvidence, match="not a compact JWS"):
+        parse_release(b"A" * 2**20, KEYS)
+    with pytest.raises(MalformedEvidence, match="longer than 1 MiB"):
+        parse_release(b"A" * (2**20 + 1), KEYS)
+
+
 def test_no_key_is_shipped_before_a_release_has_been_signed() -> None:
     assert RELEASE_KEYS == ()
 
@@ -89,7 +108,7 @@ def test_refuses_another_header_even_if_it_is_signed(header: dict[str, Any]) -> 
         payload(sets=None),
         payload(sets={}),
         payload(sets=[]),
-        payload(sets=SETS * 86),
+        payload(sets=SETS * 43),
         payload(sets=[5]),
         payload(sets=[{"platform": "sgx", "name": "a", "values": {}}]),
         payload(sets=[SETS[0] | {"note": "x"}]),
