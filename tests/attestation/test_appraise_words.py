@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from attestation.appraise import appraise_hardware, appraise_manifest
+from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
 from attestation.policy_toml import parse_policy
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import CSP, NOW, World
 from tests.fakes.claims import AnyClaims, snp_claims, tdx_claims, vtpm_claims
-from tests.fakes.evidence import config, manifest
+from tests.fakes.evidence import DEVELOPMENT_TABLE, PINS, config, manifest, provider
 from tests.fakes.intel import IntelWorld
 from tests.fakes.tpm import PCRS, TpmWorld, azure_snp
 
@@ -207,3 +208,40 @@ def test_azure_checks_show(genoa: World, tpm: TpmWorld) -> None:
         "PCRs 0 to 15 of one",
         "not supplied or not quoted: " + ", ".join(map(str, range(16))),
     )
+
+
+OPEN = "[config]\ninsecure_development = true\n"
+NAMED = f'[config]\nproviders = {{ "api.openai.com" = ["{PINS[0]}", "{PINS[1]}"] }}\n'
+PIN_DIGITS = f"{'01' * 32}, {'02' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("check_id", "raw", "toml", "expected", "found"),
+    [
+        ("config.digest", config(), "", "any", hashlib.sha384(config()).hexdigest()),
+        ("config.readable", config(), "", "casemate/config/1", "casemate/config/1"),
+        ("config.readable", b"x", "", "casemate/config/1", "TOML: cannot be parsed"),
+        ("config.insecure_development", config(), "", "absent", "absent"),
+        ("config.insecure_development", config(), OPEN, "absent, though the policy allows it", "absent"),
+        ("config.insecure_development", config(extra=DEVELOPMENT_TABLE), "", "absent", "present"),
+        ("config.provider.host", config(), NAMED, "api.openai.com", "api.openai.com"),
+        ("config.provider.pins", config(), "", "api.openai.com: at least 2 pins", PIN_DIGITS),
+        ("config.provider.pins", config(), NAMED, f"api.openai.com: {PIN_DIGITS}", PIN_DIGITS),
+        ("config.provider.tier", config(), "", "tls-pinned", "tls-pinned"),
+        ("config.provider.authority", config(), "", "WebPKI", "WebPKI"),
+        ("config.provider.authority", config(provider(ca_pem="own")), "", "WebPKI", "its own"),
+        ("config.provider.authority", config(), NAMED, "any, its pins are named", "WebPKI"),
+    ],
+)
+def test_configuration_checks_show(check_id: str, raw: bytes, toml: str, expected: str, found: str) -> None:
+    policy = parse_policy(f'format = "casemate/policy/1"\n{toml}'.encode())
+    checks = appraise_config(raw, hashlib.sha384(raw).digest(), policy.config)
+    assert next((c.expected, c.found) for c in checks if c.id == check_id) == (expected, found)
+
+
+def test_keys_are_counted() -> None:
+    policy = parse_policy(b'format = "casemate/policy/1"\n')
+    stated = manifest(config(), hpke_x25519=(), tls_spki_sha256=(b"\x01" * 32, b"\x02" * 32))
+    checks = appraise_manifest(stated, policy.manifest, policy.evidence, purpose="attestation", now=NOW)
+    shown = next(check for check in checks if check.id == "manifest.keys")
+    assert (shown.outcome.value, shown.found) == ("fail", "2 TLS, 0 HPKE")
