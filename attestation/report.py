@@ -208,7 +208,7 @@ def _check(check: Check, *, simulated: bool) -> list[str]:
     return [
         line,
         f"{'':13}expected: {printable(check.expected)}",
-        f"{'':13}not shown: {told.proves}",
+        f"{'':13}would show: {told.proves}",
         f"{'':13}see: {printable(check.reference)}",
     ]
 

@@ -108,7 +108,7 @@ def _reasons(appraisal: Appraisal, voice: Voice) -> str:
         return ""
     items = [
         f'<li><a href="#c{index}">{_safe(explain(check.id).title, _SHORT)}</a>'
-        f"<span>Not shown: {escape(explain(check.id).proves)}</span>"
+        f"<span>It would show: {escape(explain(check.id).proves)}</span>"
         f'<span class="value">Expected: {_safe(check.expected, _SHORT)}</span>'
         f'<span class="value">Found: {_safe(check.found, _SHORT)}</span></li>'
         for index, check in checks[:_REASONS]

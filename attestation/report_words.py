@@ -63,9 +63,9 @@ BASELINE_ONLY = (
 
 MARKS: dict[Outcome, tuple[str, str]] = {
     Outcome.PASS: ("Passed", "Shows: "),
-    Outcome.FAIL: ("Failed", "Not shown: "),
-    Outcome.UNDECIDED: ("Not decided", "Not shown: "),
-    Outcome.INSECURE: ("Insecure", "Not shown: "),
+    Outcome.FAIL: ("Failed", "It would show: "),
+    Outcome.UNDECIDED: ("Not decided", "It would show: "),
+    Outcome.INSECURE: ("Insecure", "It would show: "),
     Outcome.NOTED: ("Noted", "For information, decides nothing. "),
 }
 # A check that holds inside a simulation shows nothing, and must not look like one that passed.

@@ -180,7 +180,7 @@ def test_colour_is_never_alone_every_mark_has_a_shape_and_a_word() -> None:
 )
 def test_the_reasons_are_told_in_words_beside_the_verdict(verdict: Verdict, heading: str) -> None:
     text = page(html(appraisal(verdict))).text
-    assert f"{heading} AMD's root key Not shown: The chain of certificates ends at AMD's own root key" in text
+    assert f"{heading} AMD's root key It would show: The chain of certificates ends at AMD's own root key" in text
     assert f"Expected: a pinned key Found: {'ab' * 32} In short" in text
 
 
