@@ -16,7 +16,18 @@ from tests.trust_core import ROOT, contract_modules, core_files, edge_files
 
 CORE = core_files()
 _FUNCTIONS = frozenset(
-    {"open", "input", "print", "eval", "exec", "compile", "breakpoint", "__import__", "globals"}
+    {
+        "open",
+        "input",
+        "print",
+        "eval",
+        "exec",
+        "compile",
+        "breakpoint",
+        "__import__",
+        "__builtins__",
+        "globals",
+    }
 )
 _MEMBERS = frozenset(
     {

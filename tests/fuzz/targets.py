@@ -48,6 +48,11 @@ class Target:
     factor: int = 100
 
     @property
+    def is_stage(self) -> bool:
+        """Whether it is a whole stage of verification: it judges, and takes its time."""
+        return self.place.partition(":")[2].startswith(("verify", "authenticate"))
+
+    @property
     def place(self) -> str:
         """`module:function`."""
         return self.parse.partition("?")[0]
