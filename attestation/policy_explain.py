@@ -245,7 +245,7 @@ def _tdx(tdx: TdxPolicy) -> list[str]:
         *_launch_data("MRCONFIGID", tdx.mrconfigids),
         *_launch_data("MROWNER", tdx.mrowners),
         *_launch_data("MROWNERCONFIG", tdx.mrownerconfigs),
-        *_launch_data("service TD", tdx.mrservicetds),
+        *_service_tds(len(tdx.mrservicetds)),
         *_if(bool(allowed), f"accepts the attributes {_joined(allowed)}"),
         *_if(tdx.allow_migration, "accepts guests that can be moved to another machine"),
         *_if(
@@ -254,6 +254,12 @@ def _tdx(tdx: TdxPolicy) -> list[str]:
         ),
         *([] if tdx.allow_smt else [f"{_SAME}refuses two threads on one core (SMT)"]),
     ]
+
+
+def _service_tds(count: int) -> list[str]:
+    if not count:
+        return [f"{_SAME}refuses service TDs, which may move or change the guest"]
+    return [f"{_WEAKER}accepts one of the listed service TDs ({count}), which may move or change the guest"]
 
 
 def _unjudged(registers: Iterable[str]) -> list[str]:

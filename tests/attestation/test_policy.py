@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
@@ -173,3 +174,54 @@ def test_there_is_no_field_that_accepts_a_debug_guest() -> None:
     assert not [field.name for field in every if "debug" in field.name]
     with pytest.raises(PolicyInvalid):
         parse(f"{HEAD}[snp]\ninsecure_allow_debug = true\n")
+
+
+@pytest.mark.parametrize(
+    ("toml", "read", "value"),
+    [
+        ("version = 0", lambda p: p.version, 0),
+        (f"version = {2**53 - 1}", lambda p: p.version, 2**53 - 1),
+        ("[snp]\nvmpl = 0", lambda p: p.snp.vmpl, 0),
+        ("[snp]\nvmpl = 3", lambda p: p.snp.vmpl, 3),
+        ("[snp]\nminimum_guest_svn = 0", lambda p: p.snp.minimum_guest_svn, 0),
+        (f"[snp]\nminimum_guest_svn = {2**32 - 1}", lambda p: p.snp.minimum_guest_svn, 2**32 - 1),
+        ('[snp]\nminimum_abi = "0.255"', lambda p: p.snp.minimum_abi, (0, 255)),
+        ('[snp]\nminimum_abi = "255.0"', lambda p: p.snp.minimum_abi, (255, 0)),
+        (
+            "[snp.minimum_tcb.Genoa]\nbootloader = 0\ntee = 255\nsnp = 0\nmicrocode = 0",
+            lambda p: p.snp.minimum_tcb["Genoa"],
+            Tcb(0, 255, 0, 0),
+        ),
+        ("[snp.required_mitigations]\nGenoa = 0", lambda p: p.snp.required_mitigations, {}),
+        (
+            f"[snp.required_mitigations]\nGenoa = {2**63 - 1}",
+            lambda p: p.snp.required_mitigations,
+            {"Genoa": 2**63 - 1},
+        ),
+        (
+            "[tdx]\nunjudged_registers = ['rtmr0']",
+            lambda p: p.tdx.unjudged_registers,
+            frozenset({"rtmr0"}),
+        ),
+        (
+            "[azure]\nunjudged_registers = ['pcr0', 'pcr15']",
+            lambda p: p.azure.unjudged_registers,
+            frozenset({"pcr0", "pcr15"}),
+        ),
+        ("[tdx]\nminimum_evaluation_number = 0", lambda p: p.tdx.minimum_evaluation_number, 0),
+        ("[manifest]\nminimum_ledger_epoch = 0", lambda p: p.manifest.minimum_ledger_epoch, 0),
+        ("[evidence]\nmax_age_seconds = 1", lambda p: p.evidence.max_age_seconds, 1),
+        ("[evidence]\nmax_age_seconds = 31622400", lambda p: p.evidence.max_age_seconds, 31_622_400),
+        ("[evidence]\nmax_collateral_age_seconds = 1", lambda p: p.evidence.max_collateral_age_seconds, 1),
+        ("[reference]\nminimum_release_number = 0", lambda p: p.reference.minimum_release_number, 0),
+        (f"[operators.{'a' * 100}]\nppids = ['{'00' * 16}']", lambda p: p.operators[0].name, "a" * 100),
+        (f"[operators.a]\nppids = ['{'00' * 16}']", lambda p: p.operators[0].name, "a"),
+    ],
+)
+def test_the_ends_of_a_range_belong_to_it(toml: str, read: Callable[[Policy], object], value: object) -> None:
+    assert read(parse(f"{HEAD}{toml}\n")) == value
+
+
+def test_up_to_1024_sets_of_one_platform_are_read() -> None:
+    sets = "".join(f'[tdx.sets.s{number}]\nmrtd = "{number:096x}"\n' for number in range(1024))
+    assert len(parse(HEAD + sets).tdx.sets) == 1024
