@@ -269,7 +269,8 @@ class Forge:
     def bare_snp(self) -> Seeds:
         """Reports of both kinds of key, with and without what endorses them."""
         whole = joined(self.signed.report, self.signed.certificates[0], self.crl()[0])
-        return [whole, joined(self.signed.report), joined(self.by_provider.report)]
+        alone = [self.signed.report, self.by_provider.report, *self.snp_report()[2:]]
+        return [whole, *map(joined, alone)]
 
     def bare_tdx(self) -> Seeds:
         """A quote with all of its collateral and logs, and one alone."""
@@ -281,12 +282,12 @@ class Forge:
         ]
 
     def bare_azure_snp(self) -> Seeds:
-        """All, and the HCL report alone."""
-        return self._bare_azure(self.snp_guest)
+        """All, and the HCL report alone, also of the other kind."""
+        return [*self._bare_azure(self.snp_guest), *self._bare_azure(self.tdx_guest)]
 
     def bare_azure_tdx(self) -> Seeds:
-        """All, and the HCL report alone."""
-        return self._bare_azure(self.tdx_guest)
+        """The same, for who asks for the other kind first."""
+        return [*self._bare_azure(self.tdx_guest), *self._bare_azure(self.snp_guest)]
 
     def _bare_azure(self, guest: AzureSigned) -> Seeds:
         found, maa = guest.evidence, MaaWorld.forge()
