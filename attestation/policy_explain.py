@@ -100,10 +100,7 @@ def _machines(operator: Operator) -> str:
 def _snp(snp: SnpPolicy) -> list[str]:
     default = BUILT_IN.snp
     return [
-        *_running(len(snp.measurements), snp.sets),
-        *_if(
-            snp.trust_id_key, "accepts any guest that one of the listed ID keys signed, whatever it measures"
-        ),
+        *_running(len(snp.measurements), snp.sets, len(snp.id_key_digests) if snp.trust_id_key else 0),
         _compared(
             snp.products <= default.products,
             f"accepts the processors {_joined(sorted(snp.products)) or 'none'}",
@@ -216,12 +213,13 @@ def _launch_data(what: str, listed: Collection[bytes]) -> list[str]:
     return [f"{_SAME}{wanted} {what}"]
 
 
-def _running(plain: int, sets: Collection[ReferenceSet]) -> list[str]:
-    if not plain and not sets:
+def _running(plain: int, sets: Collection[ReferenceSet], id_keys: int = 0) -> list[str]:
+    if not plain and not sets and not id_keys:
         return [f"{_SAME}accepts NOTHING: no reference value is named, so that every guest is refused"]
     listed = [f"{_SAME}accepts the listed launch measurements ({plain})"] if plain else []
     named = (f"{_SAME}accepts the reference set {one.name} ({_joined(one.values)})" for one in sets)
-    return [*listed, *named]
+    by_key = _if(id_keys > 0, f"accepts whatever a listed ID key signed ({id_keys}), whatever it measures")
+    return [*listed, *named, *by_key]
 
 
 def _tdx(tdx: TdxPolicy) -> list[str]:

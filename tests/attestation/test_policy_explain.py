@@ -68,7 +68,7 @@ def test_every_table_changes_what_is_said(field: str) -> None:
 
 
 WEAKENED: list[tuple[dict[str, Any], str]] = [
-    ({"snp": SnpPolicy(trust_id_key=True)}, "whatever it measures"),
+    ({"snp": SnpPolicy(trust_id_key=True, id_key_digests=frozenset({bytes(48)}))}, "whatever it measures"),
     ({"snp": SnpPolicy(products=frozenset({"Milan"}))}, "accepts the processors Milan"),
     ({"snp": SnpPolicy(signing_keys=frozenset({"vcek", "vlek"}))}, "a VCEK or a VLEK"),
     ({"snp": SnpPolicy(vmpl=1)}, "privilege level 1"),
@@ -131,6 +131,13 @@ def test_azure_is_said_only_if_both_its_platform_and_its_trust_class_are_named()
     assert "paravisor on Intel TDX" not in explain_policy(only_tee)
     assert "Which paravisor on Intel TDX" in explain_policy(both)
     assert marked(both) == ["accepts Azure guests on Intel TDX, below Microsoft's paravisor"]
+
+
+def test_an_id_key_that_is_trusted_but_not_listed_lets_nothing_run() -> None:
+    trusted = SnpPolicy(trust_id_key=True)
+    assert explain_policy(replace(BUILT_IN, snp=trusted)) == explain_policy(BUILT_IN)
+    listed = explain_policy(replace(BUILT_IN, snp=replace(trusted, id_key_digests=frozenset({bytes(48)}))))
+    assert listed.count("accepts NOTHING") == 1
 
 
 def test_a_token_of_microsoft_is_said_to_agree_or_to_be_needed() -> None:

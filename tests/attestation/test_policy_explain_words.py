@@ -108,7 +108,7 @@ that CN=cc-us-east-2.amazonaws.com vouches for
 What may run on AMD SEV-SNP
   - accepts the listed launch measurements (1)
   - accepts the reference set 8 vCPU (measurement)
-  ! accepts any guest that one of the listed ID keys signed, whatever it measures
+  ! accepts whatever a listed ID key signed (1), whatever it measures
   ! accepts the processors Milan, Turin
   ! warns: Milan's root secret was extracted, so that only its named operator vouches for it
   ! accepts reports signed by a VLEK
