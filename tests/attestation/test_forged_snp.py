@@ -160,3 +160,28 @@ def test_every_policy_bit_that_amd_defines_is_authentic_and_told(genoa: World, b
         25: told.page_swap_disable,
     }
     assert {place for place, on in flags.items() if on} == {bit}
+
+
+# --- bytes of certificates that nobody signs --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_refuses_a_certificate_whose_signature_claims_unused_bits(genoa: World, index: int) -> None:
+    signed = genoa.issue()
+    chain = [bytearray(der) for der in signed.certificates]
+    signature = x509.load_der_x509_certificate(signed.certificates[index]).signature
+    chain[index][-len(signature) - 1] = 1
+    changed = replace(signed, certificates=tuple(bytes(der) for der in chain))
+    assert changed.outcomes()["snp.certificates"] == "fail"
+
+
+@pytest.mark.parametrize("sign", [0x80, 0xFF])
+def test_refuses_an_intermediate_with_a_negative_serial_number(genoa: World, sign: int) -> None:
+    """No list could name it, and libraries raise where they are asked to look."""
+    signed = genoa.issue(crls=[genoa.crl()])
+    der = bytearray(signed.certificates[1])
+    serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 7  # behind the version: tag and length, then the number
+    der[serial] = sign
+    changed = replace(signed, certificates=(signed.certificates[0], bytes(der), signed.certificates[2]))
+    assert changed.outcomes()["snp.crl"] == "fail"
+    assert changed.outcomes()["snp.chain.signatures"] == "fail"

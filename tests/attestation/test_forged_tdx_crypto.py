@@ -113,3 +113,16 @@ def test_stray_bits_in_a_certificates_base64_are_refused(intel: IntelWorld) -> N
         value = alphabet.index(quote[last])
         stray = quote[:last] + alphabet[value + 1 : value + 2] + quote[last + 1 :]
         assert tdx_objections(replace(intel.issue(), quote=stray))["tdx.pck.signatures"] == "fail"
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_refuses_a_signature_that_claims_unused_bits(intel: IntelWorld, bits: int) -> None:
+    """The count before a signature's bytes is signed by nobody, and libraries pass over it."""
+    der = bytearray(intel.signing.der)
+    der[-len(intel.signing.certificate.signature) - 1] = bits
+    chain = (bytes(der), intel.root.der)
+    signed = intel.issue().with_collateral(tcb_info_chain=chain)
+    assert tdx_objections(signed)["tdx.tcb_info.signature"] == "fail"
+    crl = bytearray(intel.issue().collateral.root_crl)
+    crl[-len(x509.load_der_x509_crl(bytes(crl)).signature) - 1] = bits
+    assert tdx_objections(intel.issue().with_collateral(root_crl=bytes(crl))) == {"tdx.crl.root": "fail"}

