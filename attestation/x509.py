@@ -73,9 +73,21 @@ def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str, limit: int)
             loaded = loader(bytes(der))
     except _UNREADABLE as error:
         raise MalformedEvidence(f"not a DER {what} that we can read") from error
-    if der[-len(loaded.signature) - 1]:  # the one byte of a BIT STRING that neither is signed nor signs
-        raise MalformedEvidence(f"a {what} whose signature has unused bits")
+    if not _frames_what_was_signed(bytes(der), loaded):
+        raise MalformedEvidence(f"a {what} that names another algorithm than was signed, or has unused bits")
     return loaded
+
+
+def _frames_what_was_signed(der: bytes, loaded: _Signed) -> bool:
+    """Whether the algorithm beside the signed part is the one in it, and the signature has no unused bits.
+
+    Nobody signs these bytes, and the library passes over some of them (RFC 5280 section 4.1.1.2 wants both
+    algorithms equal), so one certificate would have many spellings.
+    """
+    body, bits = _signed_bytes(loaded), len(loaded.signature) + 1
+    tag_and_length = 2 + (bits > 0x7F) + (bits > 0xFF)
+    algorithm = der[der.index(body) + len(body) : len(der) - bits - tag_and_length]
+    return algorithm in body and not der[len(der) - bits]
 
 
 def _certificate(der: bytes) -> x509.Certificate:

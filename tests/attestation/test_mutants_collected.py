@@ -96,3 +96,37 @@ def test_the_collection_has_evidence_that_is_accepted(evidence_dir: Path) -> Non
     """Otherwise the test above would be empty, and nobody would notice."""
     assert (evidence_dir / "MANIFEST.json").is_file()
     assert len(_accepted()) >= 15
+
+
+@pytest.mark.parametrize("name", sorted(_accepted()))
+def test_no_byte_between_the_signed_part_of_a_real_certificate_and_its_signature_may_change(
+    evidence_dir: Path, name: str
+) -> None:
+    """The second name of the algorithm, which nobody signs: AMD's has more fields than we would write."""
+    tee, now = _accepted()[name]
+    hardware = read_hardware(tee, evidence_dir / name)  # type: ignore[arg-type]
+
+    def judge(mutant: Hardware) -> Judged:
+        appraisal = verify_hardware(mutant, Collateral(), Baseline(), now=now)
+        accepted = appraisal.verdict is Verdict.ACCEPTED
+        return Judged(accepted, frozenset(check.id for check in appraisal.failed))
+
+    for path, der in _parts(hardware):
+        if der.startswith(b"\x30\x82"):
+            start, end = _between(der)
+            mutants = [
+                (f"{path}: {change}", _put(hardware, path, raw)) for change, raw in flips(der, start, end)
+            ]
+            survey = examine(mutants, judge, *LAYERS)
+            assert survey.problems == ()
+
+
+def _between(der: bytes) -> tuple[int, int]:
+    """Where the signed part of a certificate or CRL ends, and where the signature's own bytes begin."""
+    body = der.index(b"\x30", 1)
+    size, head = (
+        (int.from_bytes(der[body + 2 : body + 4], "big"), 4) if der[body + 1] == 0x82 else (der[body + 2], 3)
+    )
+    end = body + head + size
+    algorithm = end + 2 + der[end + 1]
+    return end, algorithm + {0x82: 5, 0x81: 4}.get(der[algorithm + 1], 3)
