@@ -194,9 +194,9 @@ def test_there_is_no_field_that_accepts_a_debug_guest() -> None:
         ),
         ("[snp.required_mitigations]\nGenoa = 0", lambda p: p.snp.required_mitigations, {}),
         (
-            f"[snp.required_mitigations]\nGenoa = {2**63 - 1}",
+            f"[snp.required_mitigations]\nGenoa = {2**64 - 1}",
             lambda p: p.snp.required_mitigations,
-            {"Genoa": 2**63 - 1},
+            {"Genoa": 2**64 - 1},
         ),
         (
             "[tdx]\nunjudged_registers = ['rtmr0']",
@@ -225,3 +225,14 @@ def test_the_ends_of_a_range_belong_to_it(toml: str, read: Callable[[Policy], ob
 def test_up_to_1024_sets_of_one_platform_are_read() -> None:
     sets = "".join(f'[tdx.sets.s{number}]\nmrtd = "{number:096x}"\n' for number in range(1024))
     assert len(parse(HEAD + sets).tdx.sets) == 1024
+    with pytest.raises(PolicyInvalid, match="at most 1024 tables"):
+        parse(f'{HEAD}{sets}[tdx.sets.more]\nmrtd = "{"00" * 48}"\n')
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [("snp", "measurement"), ("tdx", "mrtd"), ("azure", "pcr0"), ("azure.snp", "measurement")],
+)
+def test_a_set_that_lacks_its_first_register_is_told_which_one(table: str, first: str) -> None:
+    with pytest.raises(PolicyInvalid, match=f"must state {first}$"):
+        parse(f"{HEAD}[{table}.sets.a]\n")

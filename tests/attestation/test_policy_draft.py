@@ -13,7 +13,7 @@ from attestation.appraise import appraise_hardware
 from attestation.check import DECIDES_NOTHING_BAD
 from attestation.errors import PolicyInvalid
 from attestation.manifest import parse_manifest
-from attestation.model import Collateral, Verdict
+from attestation.model import Collateral, Tcb, Verdict
 from attestation.policy import Policy
 from attestation.policy_draft import MARK, draft_policy
 from attestation.policy_toml import parse_policy
@@ -124,6 +124,21 @@ def test_a_draft_of_a_careless_amd_machine_names_every_weakness(genoa: World) ->
         *("bootloader", "tee", "snp", "microcode"),
     ]
     assert objections(careless, confirmed(draft)) == []
+    assert confirmed(draft).snp.minimum_tcb["Genoa"] == Tcb(bootloader=10, tee=0, snp=3, microcode=84)
+
+
+def test_a_floor_of_turin_names_its_fmc_too(worlds: dict[str, World]) -> None:
+    claims = snp_claims(worlds["Turin"].issue())
+    old = replace(claims, launch_tcb=replace(claims.launch_tcb, microcode=80))
+    assert confirmed(draft_policy(old)).snp.minimum_tcb["Turin"] == Tcb(3, 2, 5, 80, fmc=1)
+
+
+def test_a_draft_says_where_its_evidence_was_found(genoa: World) -> None:
+    claims = snp_claims(genoa.issue())
+    assert "# Drafted from https://gateway.example\n" in draft_policy(
+        claims, source="https://gateway.example"
+    )
+    assert "Drafted from" not in draft_policy(claims)
 
 
 def test_a_draft_says_that_milan_rests_on_its_operator(worlds: dict[str, World]) -> None:

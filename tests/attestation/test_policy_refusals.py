@@ -95,6 +95,7 @@ def test_refuses_unknown_keys_and_incomplete_tables(text: str) -> None:
         "[snp]\nminimum_abi = '-1.1'",
         "[snp]\nrequired_mitigations = { Rome = 1 }",
         "[snp]\nrequired_mitigations = { Genoa = -1 }",
+        f"[snp]\nrequired_mitigations = {{ Genoa = {2**64} }}",
         "[snp]\nrequired_mitigations = 3",
         "[tdx]\nunjudged_registers = ['mrtd']",
         "[tdx]\nstatuses = ['Revoked']",
