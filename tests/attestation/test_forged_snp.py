@@ -175,13 +175,12 @@ def test_refuses_a_certificate_whose_signature_claims_unused_bits(genoa: World, 
     assert changed.outcomes()["snp.certificates"] == "fail"
 
 
-@pytest.mark.parametrize("sign", [0x80, 0xFF])
-def test_refuses_an_intermediate_with_a_negative_serial_number(genoa: World, sign: int) -> None:
+def test_refuses_an_intermediate_with_a_negative_serial_number(genoa: World) -> None:
     """No list could name it, and libraries raise where they are asked to look."""
     signed = genoa.issue(crls=[genoa.crl()])
     der = bytearray(signed.certificates[1])
     serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 7  # behind the version: tag and length, then the number
-    der[serial] = sign
+    der[serial] = 0x80
     changed = replace(signed, certificates=(signed.certificates[0], bytes(der), signed.certificates[2]))
     assert changed.outcomes()["snp.crl"] == "fail"
     assert changed.outcomes()["snp.chain.signatures"] == "fail"
