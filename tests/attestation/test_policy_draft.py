@@ -141,6 +141,21 @@ def test_a_draft_says_where_its_evidence_was_found(genoa: World) -> None:
     assert "Drafted from" not in draft_policy(claims)
 
 
+def test_a_draft_of_a_strict_intel_machine_says_nothing_weaker_than_the_default(intel: IntelWorld) -> None:
+    draft = draft_policy(tdx_claims(intel.issue(tcb_evaluation_number=18)))
+    keys = [line.split(" = ")[0] for line in values(draft)]
+    assert keys == ["tees", "mrtd", "rtmr0", "rtmr1", "rtmr2", "ppids"]
+    assert "NO POLICY" not in draft
+
+
+@pytest.mark.parametrize(("rollback", "warned"), [(None, True), ("none", True), ("counter", False)])
+def test_a_draft_warns_where_nothing_keeps_old_ledgers_out(
+    genoa: World, rollback: str | None, warned: bool
+) -> None:
+    draft = drafted(Scene(genoa, manifest={"rollback": rollback}))
+    assert ("the host may bring back an old ledger" in draft) is warned
+
+
 def test_a_draft_says_that_milan_rests_on_its_operator(worlds: dict[str, World]) -> None:
     drafts = {name: draft_policy(snp_claims(world.issue())) for name, world in worlds.items()}
     assert {name for name, draft in drafts.items() if "root secret was extracted" in draft} == {"Milan"}
