@@ -130,11 +130,15 @@ class Forge:
         return [json.dumps(head | {"sets": chosen}).encode() for chosen in (sets, sets[:1])]
 
     def tdx_quote(self) -> Seeds:
-        """Versions 4 and 5, every size of body."""
-        return [
-            self.intel.issue(version=version, body_type=body).quote
-            for version, body in ((4, 2), (5, 2), (5, 3), (5, 4))
-        ]
+        """Versions 4 and 5, every size of body; an enclave's of versions 4 and 3."""
+        kinds = ((4, 2), (5, 2), (5, 3), (5, 4))
+        tds = [self.intel.issue(version=version, body_type=body).quote for version, body in kinds]
+        header, rest = tds[0][:48], tds[0][48 + 584 :]
+        enclave = header[:4] + bytes(4) + header[8:] + bytes(384) + rest
+        keys, inner = rest[4:132], rest[138:]  # version 3 wraps nothing
+        size = struct.pack("<I", len(keys) + len(inner))
+        oldest = b"\x03" + header[1:4] + bytes(4) + header[8:] + bytes(384) + size + keys + inner
+        return [*tds, enclave, oldest]
 
     def quote_judged(self) -> Seeds:
         """The same quotes."""
