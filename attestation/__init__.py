@@ -16,8 +16,8 @@ from attestation.errors import (
     PolicyRefused,
 )
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 
 __all__ = [
     "Appraisal",

@@ -10,13 +10,13 @@ import hashlib
 import hmac
 
 from attestation.check import Check, Outcome, Stage
-from attestation.document import Evidence
 from attestation.errors import MalformedEvidence
+from attestation.formats.document import Evidence
+from attestation.formats.manifest import Manifest, manifest_sha384
+from attestation.formats.merkle import leaf_hash, root_from_path
+from attestation.formats.statement import Statement
 from attestation.hardware import VtpmEvidence
-from attestation.manifest import Manifest, manifest_sha384
-from attestation.merkle import leaf_hash, root_from_path
-from attestation.policy import EvidencePolicy
-from attestation.statement import Statement
+from attestation.policy.model import EvidencePolicy
 
 _SPEC = "docs/spec/statement.md"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from attestation.check import Check, Outcome
-from attestation.manifest import Manifest
+from attestation.formats.manifest import Manifest
 from attestation.model import Appraisal, Facts, Verdict
 
 

@@ -14,11 +14,11 @@ from attestation.appraise.snp import appraise_report
 from attestation.appraise.tdx import appraise_body
 from attestation.authenticate import authenticate
 from attestation.azure.hcl import REPORT_SNP, parse_hcl
-from attestation.baseline import Baseline, appraise_baseline, baseline_of_body, baseline_of_report
 from attestation.check import Check, Outcome
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral
-from attestation.policy import Policy
+from attestation.policy.baseline import Baseline, appraise_baseline, baseline_of_body, baseline_of_report
+from attestation.policy.model import Policy
 from attestation.snp.abi import parse_report
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.abi import parse_quote

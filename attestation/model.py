@@ -17,7 +17,7 @@ from attestation.errors import (
     NotAuthentic,
     PolicyRefused,
 )
-from attestation.manifest import Manifest
+from attestation.formats.manifest import Manifest
 
 
 class Verdict(StrEnum):

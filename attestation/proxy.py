@@ -23,7 +23,7 @@ from rich.console import Console
 from attestation.ehbp import EhbpError
 from attestation.errors import AttestationError, CannotDecide
 from attestation.model import Appraisal, Verdict
-from attestation.policy import Policy
+from attestation.policy.model import Policy
 from attestation.transport.binding import APPRAISAL_EXTENSION, STALE_KEY_EXTENSION
 from attestation.transport.httpx2_transport import AsyncVerifiedTransport
 

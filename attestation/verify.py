@@ -11,18 +11,18 @@ from datetime import datetime
 
 from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
 from attestation.authenticate import Authenticated, authenticate, signed_data, trust_class
-from attestation.baseline import Baseline, appraise_baseline
 from attestation.bind import check_binding, check_connection, check_question, check_report_data
 from attestation.check import Check, Outcome, Stage
 from attestation.decide import Subject
 from attestation.definite import definite_failures
-from attestation.document import Evidence, parse_document
 from attestation.errors import MalformedEvidence
+from attestation.formats.document import Evidence, parse_document
+from attestation.formats.manifest import Manifest, parse_manifest
+from attestation.formats.statement import Statement, parse_statement
 from attestation.hardware import Hardware, primary
-from attestation.manifest import Manifest, parse_manifest
 from attestation.model import Appraisal, Collateral, Fact
-from attestation.policy import Policy
-from attestation.statement import Statement, parse_statement
+from attestation.policy.baseline import Baseline, appraise_baseline
+from attestation.policy.model import Policy
 
 
 def verify(

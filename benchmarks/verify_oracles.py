@@ -78,7 +78,7 @@ def our_report(case: CaseParts) -> Once:
 def our_document(case: CaseParts) -> Once:
     """Casemate, a whole document by a policy: statement, manifest and configuration too."""
     from attestation.model import Collateral
-    from attestation.policy_toml import parse_policy
+    from attestation.policy.toml import parse_policy
     from attestation.verify import verify
 
     document, nonce, now = _bytes(case, "document"), _bytes(case, "nonce"), _now(case)

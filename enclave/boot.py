@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from attestation.manifest import Manifest, encode_manifest, parse_manifest
+from attestation.formats.manifest import Manifest, encode_manifest, parse_manifest
 from enclave.errors import NoTee
 from enclave.keyring import Keyring, load_or_create
 from enclave.keys import ServingKeys, new_serving_keys, with_another_hpke_key

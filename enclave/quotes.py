@@ -12,8 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from attestation.merkle import inclusion_paths, leaf_hash
-from attestation.statement import build_statement
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
 from enclave.errors import QuoteFailed, QuotesBusy
 from enclave.tee import Tee
 

@@ -12,7 +12,7 @@ import typer
 
 from attestation.errors import AttestationError
 from attestation.pinned_tls import parse_pin
-from attestation.settings import read_settings
+from attestation.policy.settings import read_settings
 from enclave.errors import EnclaveError, NoTee
 from enclave.launcher import exec_clean, is_clean
 from enclave.tee import Tee

@@ -7,10 +7,10 @@ from datetime import datetime
 from attestation.appraise.rules import hexes, judged, listed, rule
 from attestation.check import Check, Outcome
 from attestation.errors import MalformedEvidence
-from attestation.manifest import Manifest
-from attestation.policy import ConfigPolicy, EvidencePolicy, ManifestPolicy
-from attestation.provider_table import MINIMUM_PINS, PROVIDER_HOSTS
-from attestation.settings import ProviderSetting, Settings, read_settings
+from attestation.formats.manifest import Manifest
+from attestation.policy.model import ConfigPolicy, EvidencePolicy, ManifestPolicy
+from attestation.policy.providers import MINIMUM_PINS, PROVIDER_HOSTS
+from attestation.policy.settings import ProviderSetting, Settings, read_settings
 
 CLOCK_SKEW_SECONDS = 300
 _MANIFEST = "docs/spec/policy.md#manifest"

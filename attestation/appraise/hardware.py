@@ -11,7 +11,7 @@ from attestation.appraise.tdx import appraise_tdx
 from attestation.appraise.vtpm import appraise_vtpm
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check
-from attestation.policy import Operator, Policy, SnpPolicy, TdxPolicy
+from attestation.policy.model import Operator, Policy, SnpPolicy, TdxPolicy
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.verify import TdxClaims
 

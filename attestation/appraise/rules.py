@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attestation.check import Check, Outcome, Stage
-from attestation.policy import ReferenceSet
+from attestation.policy.model import ReferenceSet
 
 SETS_SHOWN, VALUES_SHOWN = 4, 32
 

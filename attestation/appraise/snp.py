@@ -16,7 +16,7 @@ from attestation.appraise.rules import (
 )
 from attestation.check import Check, Outcome
 from attestation.model import Tcb
-from attestation.policy import SnpPolicy
+from attestation.policy.model import SnpPolicy
 from attestation.snp.abi import Report
 from attestation.snp.verify import SnpClaims
 

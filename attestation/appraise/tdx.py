@@ -18,7 +18,7 @@ from attestation.appraise.rules import (
     switch,
 )
 from attestation.check import Check
-from attestation.policy import TD_ATTRIBUTES, EvidencePolicy, TdxPolicy
+from attestation.policy.model import TD_ATTRIBUTES, EvidencePolicy, TdxPolicy
 from attestation.tdx.body import TdAttributes, TdReport
 from attestation.tdx.verify import TdxClaims
 

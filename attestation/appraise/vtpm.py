@@ -12,7 +12,7 @@ from attestation.appraise.rules import judged, listed, reference_set, switch
 from attestation.azure.maa import check_maa
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check, Outcome
-from attestation.policy import AzurePolicy, MaaPolicy
+from attestation.policy.model import AzurePolicy, MaaPolicy
 
 _AZURE = "docs/spec/policy.md#azure"
 _PCRS = range(16)

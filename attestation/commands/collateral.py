@@ -20,7 +20,7 @@ from attestation.commands.common import (
 from attestation.commands.evidence import given_evidence
 from attestation.commands.online import CacheOption, PccsCaOption, PccsOption, Services
 from attestation.raw_files import collateral_files
-from attestation.report import printable
+from attestation.report.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,

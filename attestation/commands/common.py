@@ -19,9 +19,9 @@ from rich.console import Console
 
 from attestation.errors import AttestationError, CannotDecide, PolicyInvalid
 from attestation.hardware import Tee
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
-from attestation.report import printable
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
+from attestation.report.text import printable
 
 REFUSED, UNDECIDED = 1, 2
 POLICY_BYTES = 1024 * 1024

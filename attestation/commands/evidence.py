@@ -6,11 +6,11 @@ import secrets
 from pathlib import Path
 
 from attestation.commands.common import REFUSED, UNDECIDED, fetch, read_file, stop
-from attestation.document import parse_document
 from attestation.errors import CannotDecide, MalformedEvidence
+from attestation.formats.document import parse_document
 from attestation.hardware import Hardware, Tee
 from attestation.raw_files import read_hardware
-from attestation.report import printable
+from attestation.report.text import printable
 
 
 def given_evidence(target: str | None, tee: Tee | None, directory: Path | None, ca: Path | None) -> Hardware:

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from attestation.commands.common import REFUSED, read_file, stop
-from attestation.document import Evidence, announces_insecure, parse_document
 from attestation.errors import MalformedEvidence
+from attestation.formats.document import Evidence, announces_insecure, parse_document
+from attestation.formats.records import records_of
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence
-from attestation.records import records_of
-from attestation.report import printable
+from attestation.report.text import printable
 from attestation.snp.abi import parse_report
 from attestation.tdx.abi import parse_quote
 from attestation.tdx.body import TdReport

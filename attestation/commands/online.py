@@ -15,7 +15,7 @@ from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence
 from attestation.model import Collateral, TdxCollateral
 from attestation.raw_files import read_collateral
-from attestation.report import printable
+from attestation.report.text import printable
 
 _PANEL = "Collateral"
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from attestation.commands.common import UNDECIDED, read_file, stop, tell, write_file
 from attestation.commands.hints import next_steps
 from attestation.model import Appraisal, Verdict
-from attestation.report import render_json, render_text
+from attestation.report.text import render_json, render_text
 
 EarKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _KEY_HINT = "an Ed25519 or P-256 key, unencrypted, as `openssl genpkey -algorithm ed25519` writes it"
@@ -69,7 +69,7 @@ class Outputs:
         """
         ear = None if self.ear is None else self._ear(appraisal, nonce)
         if self.html is not None:
-            from attestation.report_html import render_html  # here: only --html needs it
+            from attestation.report.html import render_html  # here: only --html needs it
 
             page = render_html(appraisal, subject=subject, verifier=_verifier(), command=again)
             write_file(self.html, page.encode())
@@ -84,7 +84,7 @@ class Outputs:
         return render_json(appraisal) if self.as_json else render_text(appraisal)
 
     def _ear(self, appraisal: Appraisal, nonce: bytes | None) -> str:
-        from attestation.ear import build_ear, sign_ear  # here: only --ear needs it
+        from attestation.report.ear import build_ear, sign_ear  # here: only --ear needs it
 
         result = build_ear(
             appraisal,

@@ -44,17 +44,17 @@ from attestation.commands.online import (
     Services,
     Supplement,
 )
-from attestation.document import parse_document
 from attestation.errors import MalformedEvidence
+from attestation.formats.document import parse_document
+from attestation.formats.manifest import Manifest, parse_manifest
 from attestation.hardware import Hardware, Tee
-from attestation.manifest import Manifest, parse_manifest
 from attestation.model import Appraisal, Collateral
 from attestation.pins import read_pin
-from attestation.policy import BUILT_IN, Policy
-from attestation.policy_draft import draft_policy
-from attestation.policy_explain import explain_policy
-from attestation.report import printable
-from attestation.settings import Settings, read_settings
+from attestation.policy.draft import draft_policy
+from attestation.policy.explain import explain_policy
+from attestation.policy.model import BUILT_IN, Policy
+from attestation.policy.settings import Settings, read_settings
+from attestation.report.text import printable
 from attestation.verify import verify, verify_hardware
 
 _UNCONFIRMED = re.compile(rb"unconfirmed", re.IGNORECASE)

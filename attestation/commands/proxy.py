@@ -8,7 +8,7 @@ import typer
 
 from attestation.commands.common import CaOption, PolicyOption, give_up, load_policy, refuse_plain
 from attestation.errors import AttestationError
-from attestation.report import printable
+from attestation.report.text import printable
 
 
 def proxy(

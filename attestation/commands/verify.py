@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from attestation.baseline import Baseline
 from attestation.commands.common import (
     UNDECIDED,
     AtOption,
@@ -43,12 +42,13 @@ from attestation.commands.online import (
 )
 from attestation.commands.outputs import EarKeyOption, EarOption, HtmlOption, JsonOption, choose_outputs
 from attestation.commands.raw import judge_raw
-from attestation.document import parse_document
 from attestation.errors import MalformedEvidence
+from attestation.formats.document import parse_document
 from attestation.hardware import Hardware, Tee
 from attestation.model import Appraisal
-from attestation.policy import BUILT_IN, Policy
-from attestation.report import exit_code, printable
+from attestation.policy.baseline import Baseline
+from attestation.policy.model import BUILT_IN, Policy
+from attestation.report.text import exit_code, printable
 from attestation.verify import verify as decide
 
 _REPORT_DATA_BYTES = 64

@@ -21,7 +21,7 @@ from attestation import ehbp
 from attestation.errors import PolicyInvalid
 from attestation.model import Appraisal, Collateral
 from attestation.pinned_tls import client_context
-from attestation.policy import Policy
+from attestation.policy.model import Policy
 from attestation.transport.connection import Connection, Timeouts
 from attestation.transport.evidence import Appraise, Trust, decide, read_evidence
 from attestation.transport.messages import (
@@ -87,7 +87,7 @@ def appraiser(policy: Policy) -> Appraise:
     if not isinstance(policy, Policy):
         raise PolicyInvalid(
             "a verified transport needs a policy",
-            hint="read one with attestation.policy_toml.parse_policy(); without a policy nothing is sent",
+            hint="read one with attestation.policy.toml.parse_policy(); without a policy nothing is sent",
         )
     from attestation.verify import verify
 

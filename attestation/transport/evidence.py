@@ -13,7 +13,7 @@ import h11
 
 from attestation.check import Check, Outcome, Stage
 from attestation.errors import BindingMismatch, CannotDecide, MalformedEvidence
-from attestation.manifest import Manifest
+from attestation.formats.manifest import Manifest
 from attestation.model import Appraisal
 from attestation.pinned_tls import leaf_certificate, spki_sha256
 from attestation.pins import write_pin

@@ -10,7 +10,7 @@ import httpcore
 import httpx
 
 from attestation.model import Appraisal
-from attestation.policy import Policy
+from attestation.policy.model import Policy
 from attestation.transport.binding import AwaitedBody, Library, PulledBody
 from attestation.transport.connection import Timeouts, run_now
 from attestation.transport.engine import Reply, build_engine

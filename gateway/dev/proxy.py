@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from attestation.proxy import ProxyApp, server_config
 from attestation.transport.httpx2_transport import AsyncVerifiedTransport
 from gateway.process import die_with_parent

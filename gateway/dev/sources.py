@@ -26,7 +26,7 @@ from attestation.pinned_tls import (
     spki_sha256,
     validated_chain,
 )
-from attestation.settings import host_of
+from attestation.policy.settings import host_of
 from gateway.config import Model, Provider
 from gateway.dev.model_server import CONTEXT_TOKENS, MODEL_ID, REPLY_TOKENS
 from gateway.dev.presets import PRESETS, PresetModel, public_root_pins

@@ -12,13 +12,13 @@ from litestar.handlers import HTTPRouteHandler
 from attestation.authenticate import authenticate, is_debuggable, signed_data
 from attestation.bind import check_binding, check_connection
 from attestation.check import DECIDES_NOTHING_BAD
-from attestation.document import parse_document
 from attestation.errors import AttestationError
+from attestation.formats.document import parse_document
+from attestation.formats.manifest import parse_manifest
+from attestation.formats.statement import parse_statement
 from attestation.hardware import SnpEvidence
-from attestation.manifest import parse_manifest
 from attestation.model import Collateral
 from attestation.pinned_tls import spki_sha256
-from attestation.statement import parse_statement
 from gateway import problems
 from gateway.context import AppContext
 from gateway.errors import GatewayError

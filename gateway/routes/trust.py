@@ -10,8 +10,8 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from attestation.document import Evidence, Inclusion, build_document
 from attestation.ehbp import MEDIA_TYPE, key_config
+from attestation.formats.document import Evidence, Inclusion, build_document
 from gateway import problems
 from gateway.context import AppContext
 from gateway.errors import GatewayError

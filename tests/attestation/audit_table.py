@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attestation.explain import EXPLANATIONS, LAYERS, Layer
+from attestation.report.explain import EXPLANATIONS, LAYERS, Layer
 
 CHECKS_FILE = Path(__file__).resolve().parent.parent.parent / "docs" / "audit" / "checks.md"
 
@@ -14,8 +14,8 @@ One row for each check id that a report can show, grouped by the question that i
 if, and only if, the check passed. The same words stand in the HTML report; the exact rules, with their
 sources, are in [docs/spec](../spec/). [README.md](README.md) says how to read and repeat a decision.
 
-This file is written by `python -m tests.attestation.audit_table` from `attestation/explain.py`; a test holds
-it against the checks in code.
+This file is written by `python -m tests.attestation.audit_table` from `attestation/report/explain.py`; a test
+holds it against the checks in code.
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from attestation.check import Check, Outcome
 from attestation.model import Tcb
-from attestation.provider_table import PROVIDER_HOSTS
+from attestation.policy.providers import PROVIDER_HOSTS
 from attestation.snp.abi import encode_tcb
 from tests.fakes.amd import CSP, DEBUG_POLICY, NOW, World
 from tests.fakes.evidence import DEVELOPMENT_TABLE, PINS, Scene, config, outcomes, provider

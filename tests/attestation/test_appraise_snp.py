@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attestation.appraise import appraise_hardware
 from attestation.model import Tcb
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 from attestation.snp.abi import FirmwareVersion, guest_policy, platform_info
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT

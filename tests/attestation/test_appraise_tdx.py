@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.appraise import appraise_hardware
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from attestation.tdx.body import TdAttributes, parse_td_attributes
 from attestation.tdx.verify import TdxClaims
 from tests.fakes.amd import NOW

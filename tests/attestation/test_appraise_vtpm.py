@@ -10,7 +10,7 @@ import pytest
 from attestation.appraise import appraise_hardware
 from attestation.azure.verify import VtpmClaims
 from attestation.pins import write_pin
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from tests.fakes.amd import NOW, World
 from tests.fakes.claims import vtpm_claims
 from tests.fakes.intel import IntelWorld

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import CSP, NOW, World

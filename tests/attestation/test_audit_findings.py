@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from attestation.manifest import encode_manifest, manifest_sha384
+from attestation.formats.manifest import encode_manifest, manifest_sha384
+from attestation.formats.statement import build_statement
 from attestation.model import Collateral, Verdict
-from attestation.policy import BUILT_IN, Policy, ReferenceSet, TdxPolicy
-from attestation.statement import build_statement
+from attestation.policy.model import BUILT_IN, Policy, ReferenceSet, TdxPolicy
 from attestation.verify import verify_hardware
 from tests.fakes.amd import NOW, World
 from tests.fakes.documents import Gateway, azure_gateway, gateway_on, snp_gateway, tdx_gateway

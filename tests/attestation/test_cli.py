@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attestation.document import build_document
+from attestation.formats.document import build_document
 from attestation.hardware import Hardware, SnpEvidence, VtpmEvidence
 from attestation.tdx.abi import parse_quote
 from attestation.tdx.body import TdReport

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attestation.document import build_document
+from attestation.formats.document import build_document
 from attestation.pins import write_pin
 from tests.attestation.command_line import AT, FRESH, Desk, casemate
 from tests.fakes.amd import World

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation.errors import BindingMismatch
-from attestation.manifest import Manifest
+from attestation.formats.manifest import Manifest
 from attestation.model import Appraisal, Verdict
 from attestation.pinned_tls import spki_sha256
 from attestation.transport.evidence import decide

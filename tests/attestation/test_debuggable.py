@@ -6,11 +6,11 @@ import pytest
 
 from attestation import authenticate
 from attestation.authenticate import is_debuggable
-from attestation.baseline import Baseline
 from attestation.definite import definite_failures
 from attestation.hardware import Hardware, TdxEvidence
 from attestation.model import Collateral
-from attestation.policy import Policy
+from attestation.policy.baseline import Baseline
+from attestation.policy.model import Policy
 from tests.fakes.amd import DEBUG_POLICY, NOW, World
 from tests.fakes.intel import IntelWorld
 from tests.fakes.intel_layout import DEBUG, SEPT_VE_DISABLE

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attestation.document import (
+from attestation.errors import MalformedEvidence
+from attestation.formats.document import (
     INSECURE_NOTICE,
     Evidence,
     Inclusion,
@@ -17,12 +18,11 @@ from attestation.document import (
     build_document,
     parse_document,
 )
-from attestation.errors import MalformedEvidence
+from attestation.formats.records import encode_collateral, parse_collateral
 from attestation.hardware import SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import TdxCollateral
 from attestation.pem import parse_pem
 from attestation.reader import b64url_decode, b64url_encode, parse_json_object
-from attestation.records import encode_collateral, parse_collateral
 
 EVIDENCE = Evidence(
     b"{}",

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from attestation.check import Check, Outcome, Stage
-from attestation.ear import PROFILE, build_ear, sign_ear, tier, trust_vector
 from attestation.model import Appraisal, Verdict
+from attestation.report.ear import PROFILE, build_ear, sign_ear, tier, trust_vector
 
 NOW = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 NONCE = b"\x6e" * 32

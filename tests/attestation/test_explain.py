@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from attestation.check import Check, Outcome, Stage
-from attestation.explain import EXPLANATIONS, LAYERS, Explanation, by_layer, explain
-from attestation.explanations import azure, gateway, platform, snp, tdx
+from attestation.report.explain import EXPLANATIONS, LAYERS, Explanation, by_layer, explain
+from attestation.report.explanations import azure, gateway, platform, snp, tdx
 from tests.attestation.audit_table import CHECKS_FILE, render
 from tests.attestation.test_check_ids import IDS
 

@@ -11,7 +11,7 @@ from cryptography import x509
 
 from attestation.appraise.hardware import appraise_hardware
 from attestation.check import Outcome
-from attestation.policy import Policy, TdxPolicy
+from attestation.policy.model import Policy, TdxPolicy
 from tests.fakes.amd import NOW
 from tests.fakes.dcap_qvl import judge_with_dcap_qvl
 from tests.fakes.documents import td_set

@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 
 from attestation.appraise.hardware import appraise_hardware
-from attestation.baseline import appraise_baseline
 from attestation.check import DECIDES_NOTHING_BAD, Check
-from attestation.policy import Operator, Policy, SnpPolicy
+from attestation.policy.baseline import appraise_baseline
+from attestation.policy.model import Operator, Policy, SnpPolicy
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import CSP, NOW, Signed, World

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from attestation.appraise.hardware import appraise_hardware
-from attestation.baseline import Baseline, appraise_baseline
 from attestation.check import DECIDES_NOTHING_BAD, Check
 from attestation.model import Collateral, Verdict
-from attestation.policy import BUILT_IN, Policy, TdxPolicy
+from attestation.policy.baseline import Baseline, appraise_baseline
+from attestation.policy.model import BUILT_IN, Policy, TdxPolicy
 from attestation.verify import verify_hardware
 from tests.fakes.amd import NOW
 from tests.fakes.documents import td_set

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.errors import MalformedEvidence
-from attestation.manifest import Manifest, encode_manifest, parse_manifest
+from attestation.formats.manifest import Manifest, encode_manifest, parse_manifest
 from tests.fakes.evidence import manifest
 
 MANIFEST = manifest(b"")

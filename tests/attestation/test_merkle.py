@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attestation import merkle
 from attestation.errors import MalformedEvidence
-from attestation.merkle import (
+from attestation.formats import merkle
+from attestation.formats.merkle import (
     inclusion_path,
     inclusion_paths,
     leaf_hash,

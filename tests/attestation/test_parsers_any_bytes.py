@@ -147,7 +147,7 @@ def test_every_parser_of_the_trust_core_is_in_the_table() -> None:
 
 # Each is called by a target's parser, with the same bytes.
 REACHED_THROUGH_OTHERS = {
-    "attestation.settings:parse_toml",
+    "attestation.policy.settings:parse_toml",
     "attestation.snp.abi:decode_tcb",
     "attestation.tdx.signed:parse_signed",
 }

@@ -10,7 +10,7 @@ import pytest
 
 from attestation.errors import PolicyInvalid
 from attestation.model import Tcb
-from attestation.policy import (
+from attestation.policy.model import (
     BUILT_IN,
     SHIPPED_EVALUATION_NUMBER,
     SHIPPED_TCB_FLOORS,

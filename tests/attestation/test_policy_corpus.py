@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from attestation.appraise import appraise_hardware
-from attestation.policy import BUILT_IN, Policy, ReferenceSet
+from attestation.policy.model import BUILT_IN, Policy, ReferenceSet
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.verify import TdxClaims
 from tests.fakes.claims import case_of, real_claims

@@ -12,12 +12,12 @@ import pytest
 from attestation.appraise import appraise_hardware
 from attestation.check import DECIDES_NOTHING_BAD
 from attestation.errors import PolicyInvalid
-from attestation.manifest import parse_manifest
+from attestation.formats.manifest import parse_manifest
 from attestation.model import Collateral, Tcb, Verdict
-from attestation.policy import Policy
-from attestation.policy_draft import MARK, draft_policy
-from attestation.policy_toml import parse_policy
-from attestation.settings import read_settings
+from attestation.policy.draft import MARK, draft_policy
+from attestation.policy.model import Policy
+from attestation.policy.settings import read_settings
+from attestation.policy.toml import parse_policy
 from attestation.snp.abi import guest_policy
 from attestation.verify import verify
 from tests.fakes.amd import DEBUG_POLICY, NOW, World

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from attestation.policy import (
+from attestation.policy.explain import explain_policy
+from attestation.policy.model import (
     BUILT_IN,
     AzurePolicy,
     ConfigPolicy,
@@ -20,7 +21,6 @@ from attestation.policy import (
     SnpPolicy,
     TdxPolicy,
 )
-from attestation.policy_explain import explain_policy
 from tests.fakes.policies import FULL, HEAD, parse
 
 EVERYTHING = parse(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from attestation.policy import (
+from attestation.policy.explain import explain_policy
+from attestation.policy.model import (
     BUILT_IN,
     ConfigPolicy,
     EvidencePolicy,
@@ -16,7 +17,6 @@ from attestation.policy import (
     SnpPolicy,
     TdxPolicy,
 )
-from attestation.policy_explain import explain_policy
 from tests.attestation.test_policy_explain import EVERYTHING
 
 BUILT_IN_WORDS = """\

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from attestation.errors import PolicyInvalid
 from attestation.model import Tcb
-from attestation.policy import (
+from attestation.policy.model import (
     SHIPPED_TCB_FLOORS,
 )
-from attestation.policy_toml import parse_policy
-from attestation.provider_table import PROVIDER_HOSTS
+from attestation.policy.providers import PROVIDER_HOSTS
+from attestation.policy.toml import parse_policy
 from tests.fakes.policies import FULL, HEAD, PIN, parse
 
 

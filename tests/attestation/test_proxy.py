@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from attestation.errors import AttestationError, CannotDecide
-from attestation.policy import Policy
+from attestation.policy.model import Policy
 from attestation.proxy import ProxyApp, _serve, run_proxy, server_config
 from attestation.transport.httpx2_transport import AsyncVerifiedTransport
 from tests.fakes.amd import NOW, World

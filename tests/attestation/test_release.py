@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.errors import MalformedEvidence, PolicyInvalid
-from attestation.policy import ReferenceSet
-from attestation.policy_toml import parse_policy
-from attestation.release import MAX_BYTES, RELEASE_KEYS, Release, ReleaseSet, parse_release
+from attestation.policy.model import ReferenceSet
+from attestation.policy.release import MAX_BYTES, RELEASE_KEYS, Release, ReleaseSet, parse_release
+from attestation.policy.toml import parse_policy
 from tests.fakes.release import HEADER, KEY, OTHER_KEY, SETS, payload, public_key, release_file
 
 KEYS = [public_key()]

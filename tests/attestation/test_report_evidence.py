@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from attestation.baseline import Baseline
-from attestation.ear import build_ear, tier
 from attestation.errors import CannotDecide
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import BUILT_IN, Policy
+from attestation.policy.baseline import Baseline
+from attestation.policy.model import BUILT_IN, Policy
 from attestation.raw_files import read_hardware
-from attestation.report import render_json, render_text
-from attestation.report_html import render_html
+from attestation.report.ear import build_ear, tier
+from attestation.report.html import render_html
+from attestation.report.text import render_json, render_text
 from attestation.verify import verify_hardware
 from tests.attestation.test_report_html import page
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Facts, Verdict
-from attestation.report import LIMITS, render_json
-from attestation.report_html import render_html
-from attestation.report_style import STYLE
+from attestation.report.html import render_html
+from attestation.report.style import STYLE
+from attestation.report.text import LIMITS, render_json
 
 VOID = {"meta", "use", "path", "circle"}
 HOSTILE = "</style></title><script src=//evil.example>alert(1)</script>\"'&\u202e\x1b"
@@ -180,7 +180,10 @@ def test_colour_is_never_alone_every_mark_has_a_shape_and_a_word() -> None:
 )
 def test_the_reasons_are_told_in_words_beside_the_verdict(verdict: Verdict, heading: str) -> None:
     text = page(html(appraisal(verdict))).text
-    assert f"{heading} AMD's root key It would show: The chain of certificates ends at AMD's own root key" in text
+    assert (
+        f"{heading} AMD's root key It would show: The chain of certificates ends at AMD's own root key"
+        in text
+    )
     assert f"Expected: a pinned key Found: {'ab' * 32} In short" in text
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Facts, Verdict
-from attestation.report import (
+from attestation.report.text import (
     EXIT_CODES,
     LIMITS,
     as_plain,

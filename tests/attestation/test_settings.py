@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from attestation.errors import MalformedEvidence
 from attestation.pins import read_pin, write_pin
-from attestation.settings import PLATFORM_FIELDS, PROVIDER_FIELDS, TABLES, host_of, parse_toml, read_settings
+from attestation.policy.settings import (
+    PLATFORM_FIELDS,
+    PROVIDER_FIELDS,
+    TABLES,
+    host_of,
+    parse_toml,
+    read_settings,
+)
 from gateway import config as gateway_config
 from tests.fakes.evidence import DEVELOPMENT_TABLE, PINS, config, provider
 

@@ -6,13 +6,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from attestation.document import Evidence, Inclusion, build_document
-from attestation.manifest import Manifest, encode_manifest, manifest_sha384
-from attestation.merkle import inclusion_paths, leaf_hash
-from attestation.policy import SHIPPED_TCB_FLOORS
-from attestation.policy_toml import parse_policy
-from attestation.provider_table import PROVIDER_HOSTS
-from attestation.statement import build_statement
+from attestation.formats.document import Evidence, Inclusion, build_document
+from attestation.formats.manifest import Manifest, encode_manifest, manifest_sha384
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
+from attestation.policy.model import SHIPPED_TCB_FLOORS
+from attestation.policy.providers import PROVIDER_HOSTS
+from attestation.policy.toml import parse_policy
 
 SPEC = Path(__file__).resolve().parent.parent.parent / "docs" / "spec"
 CONFIG = b'format = "casemate/config/1"\n'

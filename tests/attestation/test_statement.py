@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attestation.errors import MalformedEvidence
-from attestation.statement import Statement, build_statement, parse_statement
+from attestation.formats.statement import Statement, build_statement, parse_statement
 
 DIGEST = bytes(range(48))
 VALUE: dict[str, Any] = {

@@ -16,7 +16,6 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from attestation.document import build_document
 from attestation.errors import (
     AttestationError,
     BindingMismatch,
@@ -26,9 +25,10 @@ from attestation.errors import (
     PolicyInvalid,
     PolicyRefused,
 )
+from attestation.formats.document import build_document
 from attestation.pins import write_pin
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 from attestation.transport import VerifiedTransport
 from attestation.transport.binding import Library, PulledBody
 from attestation.transport.engine import parse_origin

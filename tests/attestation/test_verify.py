@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from attestation import authenticate
 from attestation.check import Outcome
 from attestation.decide import Subject
-from attestation.document import Evidence, Inclusion, build_document
 from attestation.errors import (
     AttestationError,
     BindingMismatch,
@@ -23,13 +22,14 @@ from attestation.errors import (
     NotAuthentic,
     PolicyRefused,
 )
+from attestation.formats.document import Evidence, Inclusion, build_document
+from attestation.formats.manifest import Manifest, encode_manifest, manifest_sha384
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
 from attestation.hardware import SnpEvidence
-from attestation.manifest import Manifest, encode_manifest, manifest_sha384
-from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
-from attestation.statement import build_statement
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 from attestation.verify import verify
 from tests.fakes.amd import NOW, World
 from tests.fakes.evidence import HPKE_KEY, NONCE, TLS_KEY, Scene, config, manifest, outcomes, provider

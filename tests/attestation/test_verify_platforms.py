@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from attestation import authenticate
-from attestation.document import Evidence, Inclusion, build_document
+from attestation.formats.document import Evidence, Inclusion, build_document
+from attestation.formats.manifest import encode_manifest, manifest_sha384
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
-from attestation.manifest import encode_manifest, manifest_sha384
-from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral, TdxCollateral, Verdict
-from attestation.policy import AzurePolicy, Policy, ReferenceSet, SnpPolicy, TdxPolicy
-from attestation.statement import build_statement
+from attestation.policy.model import AzurePolicy, Policy, ReferenceSet, SnpPolicy, TdxPolicy
 from attestation.verify import verify, verify_hardware
 from tests.fakes.amd import NOW, World
 from tests.fakes.evidence import NONCE, config, manifest

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from attestation.manifest import parse_manifest
+from attestation.formats.manifest import parse_manifest
 from enclave.boot import boot, next_epoch, without_old_hpke_keys
 from enclave.errors import NoTee, SealBroken
 from enclave.keys import EPOCH

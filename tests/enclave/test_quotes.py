@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from attestation.errors import MalformedEvidence
-from attestation.merkle import leaf_hash, root_from_path
-from attestation.statement import parse_statement
+from attestation.formats.merkle import leaf_hash, root_from_path
+from attestation.formats.statement import parse_statement
 from enclave import quotes
 from enclave.errors import NoTee, QuoteFailed, QuotesBusy
 from enclave.quotes import QuoteQueue

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attestation.document import Evidence, Inclusion, build_document
+from attestation.formats.document import Evidence, Inclusion, build_document
+from attestation.formats.manifest import encode_manifest, manifest_sha384
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
 from attestation.hardware import Hardware
-from attestation.manifest import encode_manifest, manifest_sha384
-from attestation.merkle import inclusion_paths, leaf_hash
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy import AzurePolicy, ManifestPolicy, Policy, ReferenceSet, SnpPolicy, TdxPolicy
-from attestation.statement import build_statement
+from attestation.policy.model import AzurePolicy, ManifestPolicy, Policy, ReferenceSet, SnpPolicy, TdxPolicy
 from attestation.verify import verify
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import NOW, World

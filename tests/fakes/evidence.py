@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from attestation.document import Evidence, Inclusion, build_document
-from attestation.manifest import Manifest, encode_manifest, manifest_sha384
-from attestation.merkle import inclusion_paths, leaf_hash
+from attestation.formats.document import Evidence, Inclusion, build_document
+from attestation.formats.manifest import Manifest, encode_manifest, manifest_sha384
+from attestation.formats.merkle import inclusion_paths, leaf_hash
+from attestation.formats.statement import build_statement
 from attestation.model import Appraisal, Collateral
 from attestation.pins import write_pin
-from attestation.policy_toml import parse_policy
-from attestation.statement import build_statement
+from attestation.policy.toml import parse_policy
 from attestation.verify import verify
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import NOW, Signed, World

@@ -13,8 +13,8 @@ import h11
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from attestation.ehbp import KEY_PROBLEM, EhbpKeyMismatch, RequestOpener, ResponseSealer
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 from tests.fakes.amd import World
 from tests.fakes.evidence import PINS, Scene
 from tests.fakes.tls_peer import Chain, RecordingPeer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from attestation.pins import write_pin
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 
 HEAD = 'format = "casemate/policy/1"\n'
 PIN = write_pin(b"\x05" * 32)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from cryptography import x509
 
-from attestation.document import build_document
+from attestation.formats.document import build_document
+from attestation.formats.records import encode_collateral
 from attestation.pem import encode_pem
 from attestation.pins import write_pin
 from attestation.reader import b64url_encode
-from attestation.records import encode_collateral
 from attestation.snp.kds import AMD_ARC
 from enclave.tee import dev
 from tests.fakes.amd import World

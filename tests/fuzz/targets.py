@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attestation.baseline import Baseline
 from attestation.errors import MalformedEvidence, PolicyInvalid
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral, TdxCollateral
-from attestation.policy import Policy
+from attestation.policy.baseline import Baseline
+from attestation.policy.model import Policy
 from attestation.reader import b64url_encode
 from attestation.snp.kds import AMD_ARC
 from attestation.tdx.abi import parse_quote
@@ -264,13 +264,13 @@ TARGETS: tuple[Target, ...] = (
     Target("json-array", "attestation.reader:parse_json_array"),
     Target("base64url", "attestation.reader:b64url_decode?text"),
     Target("pem", "attestation.pem:parse_pem?certificates"),
-    Target("document", "attestation.document:parse_document"),
-    Target("statement", "attestation.statement:parse_statement"),
-    Target("manifest", "attestation.manifest:parse_manifest"),
-    Target("settings", "attestation.settings:read_settings", factor=_TOML),
-    Target("policy", "attestation.policy_toml:parse_policy", _POLICY, factor=_TOML),
-    Target("release", "attestation.release:parse_release?unsigned_release"),
-    Target("release-payload", "attestation.release:parse_release?signed_release"),
+    Target("document", "attestation.formats.document:parse_document"),
+    Target("statement", "attestation.formats.statement:parse_statement"),
+    Target("manifest", "attestation.formats.manifest:parse_manifest"),
+    Target("settings", "attestation.policy.settings:read_settings", factor=_TOML),
+    Target("policy", "attestation.policy.toml:parse_policy", _POLICY, factor=_TOML),
+    Target("release", "attestation.policy.release:parse_release?unsigned_release"),
+    Target("release-payload", "attestation.policy.release:parse_release?signed_release"),
     Target("certificate", "attestation.x509:load_certificate"),
     Target("crl", "attestation.x509:load_crl"),
     Target("snp-report", "attestation.snp.abi:parse_report"),
@@ -284,7 +284,7 @@ TARGETS: tuple[Target, ...] = (
     Target("pck-extension", "attestation.tdx.pck:parse_extension"),
     Target("tcb-info", "attestation.tdx.tcb_info:parse_tcb_info"),
     Target("qe-identity", "attestation.tdx.qe_identity:parse_qe_identity"),
-    Target("tdx-collateral", "attestation.records:parse_collateral"),
+    Target("tdx-collateral", "attestation.formats.records:parse_collateral"),
     Target("hcl-report", "attestation.azure.hcl:parse_hcl"),
     Target("runtime-data", "attestation.azure.hcl:parse_runtime_data"),
     Target("tpm-attest", "attestation.azure.tpm:parse_attest"),

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from attestation.document import announces_insecure, parse_document
-from attestation.manifest import parse_manifest
-from attestation.merkle import leaf_hash, root_from_path
+from attestation.formats.document import announces_insecure, parse_document
+from attestation.formats.manifest import parse_manifest
+from attestation.formats.merkle import leaf_hash, root_from_path
+from attestation.formats.statement import parse_statement
 from attestation.snp.abi import parse_report
-from attestation.statement import parse_statement
 from enclave.tee.dev import SimulatedTee
 from gateway.app import HOT_PATHS, build_app
 from gateway.config import parse_config

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from attestation.pins import read_pin
-from attestation.policy_toml import parse_policy
-from attestation.provider_table import MINIMUM_PINS, PROVIDER_HOSTS
-from attestation.settings import read_settings
+from attestation.policy.providers import MINIMUM_PINS, PROVIDER_HOSTS
+from attestation.policy.settings import read_settings
+from attestation.policy.toml import parse_policy
 from gateway.cli import validate
 from gateway.config import Config, parse_config
 from gateway.dev.files import config_text, policy_text

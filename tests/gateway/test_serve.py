@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from attestation.pinned_tls import client_context
-from attestation.policy import Policy
-from attestation.policy_toml import parse_policy
+from attestation.policy.model import Policy
+from attestation.policy.toml import parse_policy
 from attestation.transport.httpx_transport import VerifiedTransport
 from gateway.dev.files import config_text, policy_text
 from gateway.dev.state import State, write

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from attestation.document import build_document
 from attestation.ehbp import key_config
 from attestation.fetch import fetch_evidence
+from attestation.formats.document import build_document
 from attestation.pins import write_pin
 from enclave.tee.dev import MEASUREMENT
 from tests.fakes.amd import DEBUG_POLICY, World

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from attestation.document import parse_document
+from attestation.formats.document import parse_document
 from attestation.model import Collateral, Verdict
 from attestation.pinned_tls import client_context, leaf_certificate, spki_sha256
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from attestation.verify import verify
 from tests.stories.conftest import Story, files_at_once
 

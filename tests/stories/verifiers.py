@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from attestation.policy_toml import parse_policy
+from attestation.policy.toml import parse_policy
 from tests.attestation.sessions import KINDS, session
 
 CHAT = "/api/v1/chat/completions"

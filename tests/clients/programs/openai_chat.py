@@ -43,7 +43,7 @@ def transports():
 def clients(route):
     if route == "url":
         return openai.OpenAI(), openai.AsyncOpenAI()
-    from attestation.policy_toml import parse_policy
+    from attestation.policy.toml import parse_policy
 
     library, verified, async_verified = transports()
     policy = parse_policy(Path(os.environ["CHAT_POLICY"]).read_bytes())

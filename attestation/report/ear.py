@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation.check import Check, Outcome, Stage
-from attestation.explain import explain
 from attestation.model import Appraisal, Verdict
-from attestation.report import LIMITS, as_plain, hardware_vouches, is_baseline, worst, write_time
+from attestation.report.explain import explain
+from attestation.report.text import LIMITS, as_plain, hardware_vouches, is_baseline, worst, write_time
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 RULES_PROFILE = "tag:casemate,2026:appraisal/1"

@@ -10,8 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 
 from attestation.model import Tcb
 from attestation.pins import write_pin
-from attestation.policy import BUILT_IN, AzurePolicy, Operator, Policy, ReferenceSet, SnpPolicy, TdxPolicy
-from attestation.provider_table import PROVIDER_HOSTS
+from attestation.policy.model import (
+    BUILT_IN,
+    AzurePolicy,
+    Operator,
+    Policy,
+    ReferenceSet,
+    SnpPolicy,
+    TdxPolicy,
+)
+from attestation.policy.providers import PROVIDER_HOSTS
 
 _PLATFORMS = {
     "sev-snp": "guests on AMD SEV-SNP, which the processor itself measured",

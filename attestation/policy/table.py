@@ -12,7 +12,7 @@ from typing import TypeVar
 from attestation.errors import MalformedEvidence
 from attestation.members import hex_value
 from attestation.pins import read_pin
-from attestation.settings import host_of
+from attestation.policy.settings import host_of
 
 T = TypeVar("T")
 

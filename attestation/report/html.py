@@ -1,8 +1,8 @@
 """The report that an auditor files: one HTML document that loads nothing, runs nothing and prints well.
 
 Plain words first, then every check by the question that it answers, then the facts. Written for a reader who
-is not a cryptographer; the words come from `attestation.explain`. Everything that came out of evidence is
-made printable and escaped, and the document's own content policy forbids scripts and network all the same.
+is not a cryptographer; the words come from `attestation.report.explain`. Everything that came out of evidence
+is made printable and escaped, and the document's own content policy forbids scripts and network all the same.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from html import escape
 
 from attestation.check import Check, Outcome
-from attestation.explain import LAYERS, Layer, by_layer, explain
 from attestation.model import Appraisal, Verdict
-from attestation.report import (
+from attestation.report.explain import LAYERS, Layer, by_layer, explain
+from attestation.report.style import ICONS, STYLE, page_style
+from attestation.report.text import (
     LIMITS,
     MAIN_QUESTIONS,
     fact_rows,
@@ -26,8 +27,7 @@ from attestation.report import (
     worst,
     write_time,
 )
-from attestation.report_style import ICONS, STYLE, page_style
-from attestation.report_words import ANSWERS, BASELINE_ONLY, MARKS, SIMULATED, VOICES, WORDS, Voice
+from attestation.report.words import ANSWERS, BASELINE_ONLY, MARKS, SIMULATED, VOICES, WORDS, Voice
 
 _LONG = 4_096
 _SHORT = 240

@@ -12,7 +12,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from attestation.check import Check
-from attestation.explanations import azure, gateway, platform, snp, tdx
+from attestation.report.explanations import azure, gateway, platform, snp, tdx
 
 
 @dataclass(frozen=True, slots=True)

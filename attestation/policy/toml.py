@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from attestation.errors import MalformedEvidence, PolicyInvalid
-from attestation.manifest import ROOT_SOURCES
+from attestation.formats.manifest import ROOT_SOURCES
 from attestation.members import MAX_SAFE_INTEGER
 from attestation.model import Tcb
 from attestation.pins import read_pin
-from attestation.policy import (
+from attestation.policy.model import (
     FORMAT,
     PCR_REGISTERS,
     PRODUCTS,
@@ -40,7 +40,9 @@ from attestation.policy import (
     SnpPolicy,
     TdxPolicy,
 )
-from attestation.policy_table import (
+from attestation.policy.release import PLATFORMS, RELEASE_KEYS, Release, parse_release
+from attestation.policy.settings import parse_toml
+from attestation.policy.table import (
     Table,
     between,
     boolean,
@@ -53,8 +55,6 @@ from attestation.policy_table import (
     text,
     texts,
 )
-from attestation.release import PLATFORMS, RELEASE_KEYS, Release, parse_release
-from attestation.settings import parse_toml
 
 MAX_AGE_SECONDS = 31_622_400
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})

@@ -2,7 +2,7 @@
 
 Plain text without colour: the same bytes go to a terminal, a file and a ticket. Texts that came out of
 evidence are made printable first, so that no document can write control sequences to a terminal. The report
-for an auditor's file is `attestation.report_html`; all three say the same (docs/spec/appraisal.md).
+for an auditor's file is `attestation.report.html`; all three say the same (docs/spec/appraisal.md).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attestation.check import Check, Outcome
-from attestation.explain import LAYERS, by_layer, explain
 from attestation.model import Appraisal, Fact, Facts, Verdict
+from attestation.report.explain import LAYERS, by_layer, explain
 
 FORMAT = "casemate/appraisal/1"
 

@@ -1,4 +1,4 @@
-"""What a relying party accepts, as frozen values. `attestation.policy_toml` reads them from a file.
+"""What a relying party accepts, as frozen values. `attestation.policy.toml` reads them from a file.
 
 Nothing is skipped by omission: a field that is not set has a strict value here, never "don't care". There is
 no field that accepts a debug guest. Values of one field are alternatives; fields all have to hold.

@@ -10,10 +10,10 @@ import json
 from dataclasses import dataclass
 
 from attestation.errors import MalformedEvidence
+from attestation.formats.records import EVIDENCE, HARDWARE_RECORDS, hardware_of, records_of
 from attestation.hardware import Hardware
 from attestation.members import integer, require_members
 from attestation.reader import b64url_decode, b64url_encode, parse_json_object
-from attestation.records import EVIDENCE, HARDWARE_RECORDS, hardware_of, records_of
 
 MEDIA_TYPE = "application/cmw+json"
 COLLECTION_TYPE = "tag:casemate,2026:evidence/1"

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attestation.azure.verify import VtpmClaims
-from attestation.manifest import Manifest
+from attestation.formats.manifest import Manifest
 from attestation.model import Tcb
 from attestation.pins import write_pin
-from attestation.policy import (
+from attestation.policy.model import (
     BUILT_IN,
     FORMAT,
     PCR_REGISTERS,
@@ -22,7 +22,7 @@ from attestation.policy import (
     TD_ATTRIBUTES,
     TDX_REGISTERS,
 )
-from attestation.settings import Settings
+from attestation.policy.settings import Settings
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.verify import TdxClaims
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from attestation.errors import MalformedEvidence
 from attestation.members import hex_value, integer, one_of, require_members, text
-from attestation.policy import PCR_REGISTERS, SNP_REGISTERS, TDX_REGISTERS, ReferenceSet
+from attestation.policy.model import PCR_REGISTERS, SNP_REGISTERS, TDX_REGISTERS, ReferenceSet
 from attestation.reader import b64url_decode, parse_json_object
 
 FORMAT = "casemate/release/1"

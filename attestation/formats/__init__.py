@@ -1,0 +1,1 @@
+"""The wire formats of docs/spec: statement, Merkle tree, manifest, document."""
