@@ -10,6 +10,7 @@ from attestation.formats.document import Evidence, Inclusion, build_document
 from attestation.formats.manifest import Manifest, encode_manifest, manifest_sha384
 from attestation.formats.merkle import inclusion_paths, leaf_hash
 from attestation.formats.statement import build_statement
+from attestation.hardware import SnpEvidence
 from attestation.policy.model import SHIPPED_TCB_FLOORS
 from attestation.policy.providers import PROVIDER_HOSTS
 from attestation.policy.toml import parse_policy
@@ -58,7 +59,7 @@ def test_the_statement_example() -> None:
 
 def test_the_document_example() -> None:
     _, paths = inclusion_paths([leaf_hash(raw) for raw in STATEMENTS])
-    evidence = Evidence(STATEMENTS[2], Inclusion(2, 3, paths[2]), ENCODED, CONFIG)
+    evidence = Evidence(STATEMENTS[2], Inclusion(2, 3, paths[2]), ENCODED, CONFIG, SnpEvidence(b"r"))
     document = build_document(evidence, insecure=False).decode()
     shown = re.findall(r"```(?:json)?\n(.*?)\n```", spec("evidence.md"), re.DOTALL)
     assert len(shown) == 2
