@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from attestation.appraise.baseline import Baseline, appraise_baseline, baseline_of_body, baseline_of_report
 from attestation.appraise.hardware import appraise_direct
 from attestation.appraise.snp import appraise_report
 from attestation.appraise.tdx import appraise_body
@@ -17,7 +18,6 @@ from attestation.azure.hcl import REPORT_SNP, parse_hcl
 from attestation.check import Check, Outcome
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral
-from attestation.policy.baseline import Baseline, appraise_baseline, baseline_of_body, baseline_of_report
 from attestation.policy.model import Policy
 from attestation.snp.abi import parse_report
 from attestation.snp.verify import SnpClaims

@@ -10,6 +10,7 @@ import hashlib
 from datetime import datetime
 
 from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
+from attestation.appraise.baseline import Baseline, appraise_baseline
 from attestation.authenticate import Authenticated, authenticate, signed_data, trust_class
 from attestation.bind import check_binding, check_connection, check_question, check_report_data
 from attestation.check import Check, Outcome, Stage
@@ -21,7 +22,6 @@ from attestation.formats.manifest import Manifest, parse_manifest
 from attestation.formats.statement import Statement, parse_statement
 from attestation.hardware import Hardware, primary
 from attestation.model import Appraisal, Collateral, Fact
-from attestation.policy.baseline import Baseline, appraise_baseline
 from attestation.policy.model import Policy
 
 

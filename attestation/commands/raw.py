@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from attestation.appraise.baseline import Baseline
 from attestation.check import Check, Outcome, Stage
 from attestation.commands.online import Supplement
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Tee
 from attestation.model import Appraisal, Verdict
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import Policy
 from attestation.raw_files import read_hardware
 from attestation.report.text import printable

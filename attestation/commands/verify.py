@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from attestation.appraise.baseline import Baseline
 from attestation.commands.common import (
     UNDECIDED,
     AtOption,
@@ -46,7 +47,6 @@ from attestation.errors import MalformedEvidence
 from attestation.formats.document import parse_document
 from attestation.hardware import Hardware, Tee
 from attestation.model import Appraisal
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import BUILT_IN, Policy
 from attestation.report.text import exit_code, printable
 from attestation.verify import verify as decide

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attestation.policy.baseline import appraise_baseline
+from attestation.appraise.baseline import appraise_baseline
 from attestation.snp.abi import guest_policy
 from tests.conftest import find_evidence
 from tests.fakes.amd import World

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from attestation import authenticate
+from attestation.appraise.baseline import Baseline
 from attestation.authenticate import is_debuggable
 from attestation.definite import definite_failures
 from attestation.hardware import Hardware, TdxEvidence
 from attestation.model import Collateral
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import Policy
 from tests.fakes.amd import DEBUG_POLICY, NOW, World
 from tests.fakes.intel import IntelWorld

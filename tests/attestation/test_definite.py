@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from attestation import authenticate
+from attestation.appraise.baseline import Baseline
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Appraisal, Collateral, TdxCollateral, Verdict
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import Policy, SnpPolicy
 from attestation.verify import verify_hardware
 from enclave.tee.dev import MEASUREMENT

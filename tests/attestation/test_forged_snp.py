@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
+from attestation.appraise.baseline import appraise_baseline
 from attestation.appraise.hardware import appraise_hardware
 from attestation.check import DECIDES_NOTHING_BAD, Check
-from attestation.policy.baseline import appraise_baseline
 from attestation.policy.model import Operator, Policy, SnpPolicy
 from attestation.snp.verify import SnpClaims
 from enclave.tee.dev import MEASUREMENT

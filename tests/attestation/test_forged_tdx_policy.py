@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from attestation.appraise.baseline import Baseline, appraise_baseline
 from attestation.appraise.hardware import appraise_hardware
 from attestation.check import DECIDES_NOTHING_BAD, Check
 from attestation.model import Collateral, Verdict
-from attestation.policy.baseline import Baseline, appraise_baseline
 from attestation.policy.model import BUILT_IN, Policy, TdxPolicy
 from attestation.verify import verify_hardware
 from tests.fakes.amd import NOW

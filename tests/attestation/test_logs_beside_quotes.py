@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from attestation.appraise.baseline import Baseline
 from attestation.hardware import TdxEvidence
 from attestation.model import Appraisal, Collateral
-from attestation.policy.baseline import Baseline
 from attestation.raw_files import read_hardware
 from attestation.verify import verify_hardware
 

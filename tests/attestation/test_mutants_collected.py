@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from attestation.appraise.baseline import Baseline
 from attestation.hardware import Hardware
 from attestation.model import Collateral, Verdict
-from attestation.policy.baseline import Baseline
 from attestation.raw_files import read_hardware
 from attestation.verify import verify_hardware
 from tests.conftest import find_evidence

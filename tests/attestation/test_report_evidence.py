@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from attestation.appraise.baseline import Baseline
 from attestation.errors import CannotDecide
 from attestation.model import Appraisal, Collateral, Verdict
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import BUILT_IN, Policy
 from attestation.raw_files import read_hardware
 from attestation.report.ear import build_ear, tier

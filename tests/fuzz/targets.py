@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attestation.appraise.baseline import Baseline
 from attestation.errors import MalformedEvidence, PolicyInvalid
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral, TdxCollateral
-from attestation.policy.baseline import Baseline
 from attestation.policy.model import Policy
 from attestation.reader import b64url_encode
 from attestation.snp.kds import AMD_ARC
