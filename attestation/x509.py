@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.utils import CryptographyDeprecationWarning
@@ -32,15 +32,6 @@ _SALT = 48
 _AUTHORITY_CRITICAL = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 _WARNINGS = threading.Lock()
 _THIS_MODULE = re.escape(__name__) + r"\Z"
-_UNREADABLE = (  # what `cryptography` raises over bytes that it does not like; they share no base
-    ValueError,
-    TypeError,
-    UserWarning,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateRevocationList)
 _Signed = x509.Certificate | x509.CertificateRevocationList
@@ -71,7 +62,7 @@ def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str, limit: int)
             warnings.filterwarnings("error", module=_THIS_MODULE)
             warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=_THIS_MODULE)
             loaded = loader(bytes(der))
-    except _UNREADABLE as error:
+    except Exception as error:
         raise MalformedEvidence(f"not a DER {what} that we can read") from error
     if not _frames_what_was_signed(bytes(der), loaded):
         raise MalformedEvidence(f"a {what} that names another algorithm than was signed, or has unused bits")

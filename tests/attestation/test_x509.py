@@ -24,6 +24,7 @@ from attestation.x509 import (
     validity_problem,
 )
 from tests.fakes.amd import NOW, Signed, World
+from tests.fakes.intel import IntelWorld, certify
 
 ORGANISATION_OID, COUNTRY_OID = bytes.fromhex("060355040a"), bytes.fromhex("0603550406")
 
@@ -99,6 +100,15 @@ def test_reading_a_certificate_turns_no_warning_of_another_thread_into_an_error(
 def test_what_the_parser_merely_warns_about_is_malformed(genoa: World) -> None:
     """A country of 35 letters, for example; only a serial number of 0, as in every VCEK, is let through."""
     der = genoa.hierarchy.ark.der.replace(ORGANISATION_OID, COUNTRY_OID)
+    with pytest.raises(MalformedEvidence):
+        load_certificate(der)
+
+
+def test_an_extension_over_which_the_parser_stumbles_is_malformed(intel: IntelWorld) -> None:
+    """RFC 7633 leaves the numbers of TLS features open; the library looks them up in a table of two."""
+    tls_feature = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24")
+    unknown = x509.UnrecognizedExtension(tls_feature, bytes.fromhex("3003020107"))
+    der = certify("a stranger", "anybody", intel.root, extension=unknown).der
     with pytest.raises(MalformedEvidence):
         load_certificate(der)
 
