@@ -62,7 +62,7 @@ def _load(der: bytes, loader: Callable[[bytes], _Loaded], what: str, limit: int)
             warnings.filterwarnings("error", module=_THIS_MODULE)
             warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=_THIS_MODULE)
             loaded = loader(bytes(der))
-    except Exception as error:
+    except Exception as error:  # the library promises no list of what bytes make its parsers raise
         raise MalformedEvidence(f"not a DER {what} that we can read") from error
     if not _frames_what_was_signed(bytes(der), loaded):
         raise MalformedEvidence(f"a {what} that names another algorithm than was signed, or has unused bits")
