@@ -189,7 +189,7 @@ class Machine:
     def open_books(self) -> Any:
         """A connection of our own to the ledger, opened with its key; the keeper may have it open as well."""
         chip = Secret((self.state / "chip.key").read_bytes())
-        tee = SimulatedTee(hierarchy=None, vek=None, chip_id=b"", chip_secret=chip)  # type: ignore[arg-type]
+        tee = SimulatedTee(None, None, b"", b"", chip)  # type: ignore[arg-type] # only its key counts
         data = self.state / "data"
         keyring = load_or_create(data / "keyring", tee.hardware_key("casemate/keyring/1"))
         return open_connection(data / "ledger.db", keyring.ledger_key.reveal())
