@@ -86,7 +86,7 @@ def _nonce(found: bytes | None, wanted: bytes | None, rules: EvidencePolicy) -> 
     if wanted is not None:
         outcome = Outcome.PASS if found is not None and hmac.compare_digest(found, wanted) else Outcome.FAIL
     else:
-        outcome = Outcome.PASS if rules.accept_without_nonce else Outcome.UNDECIDED
+        outcome = Outcome.NOTED if rules.accept_without_nonce else Outcome.UNDECIDED
     unasked = "any, age unproven" if rules.accept_without_nonce else "a nonce that this verifier chose"
     return Check(
         "statement.nonce",

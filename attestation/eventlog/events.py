@@ -177,13 +177,19 @@ _RULES: Mapping[int, Callable[[bytes], bytes | None]] = MappingProxyType(
 
 
 def label(event: Event) -> str:
-    """A few words for people: the event's, variable's or command's name, printable and short, or nothing."""
-    if event.name:
+    """A few words for people, printable and short: of what the digest proves, and of nothing else.
+
+    Whoever delivers a log may write any name beside a digest that does not cover it.
+    """
+    measured = event.measured if event.recomputed else None
+    if measured is None or event.kind == _VARIABLE_BOOT:
+        return ""
+    if event.kind == DSTACK_RUNTIME:
         text = event.name
     elif event.kind in _VARIABLES:
-        text = _variable_name(event.payload)
+        text = _variable_name(measured)
     else:
-        text = event.payload.rstrip(b"\0").decode("utf-8", "replace")
+        text = measured.rstrip(b"\0").decode("utf-8", "replace")
     return text[:_MAX_LABEL] if text.isprintable() and "\ufffd" not in text else ""
 
 

@@ -146,14 +146,15 @@ def _facts(log: EventLog, rtmrs: Sequence[bytes]) -> Fact:
         "recomputed": sum(event.recomputed for event in log.events),
         "replay": {f"rtmr{n}": value.hex() for n, value in enumerate(log.replay)},
         "replay_matches_quote": [log.replay[n] == rtmrs[n] for n in range(REGISTERS)],
-        "entries": [_entry(event) for event in log.events],
+        "entries": [_entry(event) for event in log.events if event.register is not None],
     }
 
 
 def _entry(event: Event) -> Fact:
+    """No digest covers an event's type: it is what the log states."""
     return {
         "register": event.register,
-        "type": event.type_name,
+        "stated_type": event.type_name,
         "label": label(event),
         "digest": event.digest.hex(),
         "recomputed": event.recomputed,

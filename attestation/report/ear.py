@@ -36,6 +36,7 @@ Key: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 NO_CLAIM, AFFIRMED, BOOT_AFFIRMED, WEAK, CONTRAINDICATED, UNRECOGNISED, FORGED = 0, 2, 3, 32, 96, 97, 99
 _APPRAISED = ("instance-identity", "configuration", "executables", "hardware", "runtime-opaque")
 _MEASURED = frozenset({"snp.measurement", "tdx.measurement", "azure.measurement"})
+_ASKED = frozenset({"statement.nonce", "evidence.report_data"})
 _SEALED = frozenset({"snp.debug", "tdx.debug", "baseline.debug"})
 _STANDING = frozenset({"tdx.tcb.level", "tdx.module.identity", "snp.crl", "tdx.crl.root", "tdx.crl.pck"})
 _SOUND = frozenset({None, "UpToDate"})
@@ -175,8 +176,9 @@ def _executables(appraisal: Appraisal) -> int:
 
 
 def _instance(appraisal: Appraisal) -> int:
-    """This very instance: it answered the question, with keys that the hardware vouches for."""
-    value = _by_layer(appraisal, ("question",), AFFIRMED)
+    """This very instance: it answered the verifier's question, with keys that hardware vouches for."""
+    asked = any(check.id in _ASKED and check.outcome is Outcome.PASS for check in appraisal.checks)
+    value = _by_layer(appraisal, ("question",), AFFIRMED if asked else NO_CLAIM)
     return FORGED if value == CONTRAINDICATED else value
 
 

@@ -144,6 +144,13 @@ def test_known_weaknesses_that_a_policy_accepts_are_a_warning(facts: dict[str, s
     assert trust_vector(current)["hardware"] == 2
 
 
+def test_an_instance_that_nobody_asked_is_not_affirmed() -> None:
+    unasked = only(Verdict.ACCEPTED, "statement.purpose", "statement.manifest")
+    assert trust_vector(unasked)["instance-identity"] == 0
+    asked = only(Verdict.ACCEPTED, "statement.purpose", "statement.nonce")
+    assert trust_vector(asked)["instance-identity"] == 2
+
+
 def test_what_was_not_looked_at_is_not_claimed() -> None:
     judged = only(Verdict.ACCEPTED, "snp.signature", "baseline.debug")
     assert trust_vector(judged) == {

@@ -279,14 +279,20 @@ def test_a_variable_reads_as_it_was_written_and_not_otherwise() -> None:
         (runtime("app-id", b"\x01"), "app-id"),
         (Record(0, DRIVER_CONFIG, variable("SecureBoot", b"\x01")), "SecureBoot"),
         (Record(0, DRIVER_CONFIG, b"?"), ""),
-        (Record(2, IPL, b"grub_cmd: ls\0"), "grub_cmd: ls"),
-        (Record(2, IPL, b"x" * 121), "x" * 120),
-        (Record(2, IPL, b"a\x1b[2Jb"), ""),
-        (Record(2, IPL, b"a\xff"), ""),
+        (Record(0, DRIVER_CONFIG, variable("SecureBoot", b"\x01"), name="approved"), "SecureBoot"),
+        (Record(0, DRIVER_CONFIG, variable("SecureBoot", b"\x01"), sha384(b"other")), ""),
+        (Record(1, BOOT, variable("Boot0000", b"\x09"), sha384(b"\x09"), name="approved"), ""),
+        (Record(2, IPL, b"grub_cmd: ls\0", sha384(b"ls")), "ls"),
+        (Record(2, IPL, b"x" * 121, name="approved"), ""),
+        (Record(0, ACTION, b"x" * 121), "x" * 120),
+        (Record(0, ACTION, b"a\x1b[2Jb"), ""),
+        (Record(0, ACTION, b"a\xff"), ""),
         (runtime("bell\x07", b""), ""),
     ],
 )
-def test_a_label_is_short_and_printable_or_nothing(record: Record, words: str) -> None:
+def test_a_label_is_short_and_printable_and_says_only_what_the_digest_proves(
+    record: Record, words: str
+) -> None:
     (event_,) = parse_dstack_log(dstack([record]))
     assert label(event_) == words
 

@@ -235,11 +235,23 @@ def test_each_event_is_shown_with_whether_its_payload_is_proven() -> None:
     assert [entry["recomputed"] for entry in entries] == [True, False, True, True, True, False]
     assert entries[3] == {
         "register": 3,
-        "type": "dstack runtime event",
+        "stated_type": "dstack runtime event",
         "label": "app-id",
         "digest": RECORDS[3].measured.hex(),
         "recomputed": True,
     }
+
+
+def test_events_that_extend_nothing_are_counted_and_not_shown() -> None:
+    """Anybody may add them: no register tells that they are there."""
+    records = [*RECORDS, Record(3, 3, b"compose-hash = the good one")]
+    checks, _, facts = check_event_logs(None, dstack(records), rtmrs(RECORDS))
+    assert {check.outcome.value for check in checks} == {"pass"}
+    log = facts["event_log"]
+    assert isinstance(log, dict)
+    entries = log["entries"]
+    assert isinstance(entries, list)
+    assert (log["events"], len(entries)) == (len(RECORDS) + 1, len(RECORDS))
 
 
 def test_a_log_that_says_it_differently_but_extends_the_same_still_has_to_explain_itself() -> None:

@@ -203,7 +203,10 @@ def test_without_a_nonce_the_age_is_undecided(scene: Scene, in_statement: bytes 
 
 def test_without_a_nonce_a_policy_may_take_the_age_as_unproven(scene: Scene) -> None:
     toml = "[evidence]\naccept_without_nonce = true\n"
-    assert outcomes(scene.appraise(toml, document=scene.document(nonce=None), nonce=None)) == {}
+    appraisal = scene.appraise(toml, document=scene.document(nonce=None), nonce=None)
+    assert outcomes(appraisal) == {}
+    (unasked,) = [check for check in appraisal.checks if check.id == "statement.nonce"]
+    assert unasked.outcome is Outcome.NOTED  # nobody asked, so nothing was answered
     refused(scene.appraise(toml, document=scene.document(nonce=None)), "statement.nonce")
 
 
