@@ -18,6 +18,7 @@ from attestation.pins import read_pin
 FORMAT = "casemate/config/1"
 MAX_BYTES = 1024 * 1024
 MAX_DOTS = 64
+MAX_ALL_DOTS = 8192
 
 TABLES = frozenset(
     {
@@ -84,13 +85,13 @@ def read_settings(raw: bytes) -> Settings:
 def parse_toml(raw: bytes) -> dict[str, object]:
     """Parse TOML from a stranger. Raises MalformedEvidence, also for nesting that exhausts the parser.
 
-    `tomllib` keeps every prefix of a dotted key, so one long line could take all memory: dots are counted
-    first, wherever they stand.
+    `tomllib` keeps every prefix of a dotted key, so one long line, or many, could take all memory: dots are
+    counted first, wherever they stand.
     """
     if len(raw) > MAX_BYTES:
         raise MalformedEvidence("TOML: longer than 1 MiB")
-    if any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
-        raise MalformedEvidence(f"TOML: a line with more than {MAX_DOTS} dots")
+    if raw.count(b".") > MAX_ALL_DOTS or any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
+        raise MalformedEvidence(f"TOML: more than {MAX_DOTS} dots in a line or {MAX_ALL_DOTS} in all")
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -163,3 +163,11 @@ def test_any_other_text_is_no_pin(text: str | None) -> None:
         assert write_pin(read_pin(text)) == text
     except MalformedEvidence:
         return
+
+
+def test_many_lines_of_few_dots_take_no_more_memory_than_one_of_many() -> None:
+    """`tomllib` keeps every prefix: a megabyte of deep headers would become half a gigabyte of tables."""
+    lines = [b"[a%x" % number + b".b" * 61 + b"]\n" for number in range(200)]
+    with pytest.raises(MalformedEvidence, match="dots"):
+        parse_toml(b"".join(lines))
+    assert len(parse_toml(b"".join(lines[:100]))) == 100
