@@ -21,13 +21,16 @@ from attestation.policy.model import EvidencePolicy
 _SPEC = "docs/spec/statement.md"
 
 
-def check_binding(evidence: Evidence, signed: bytes, statement: Statement, manifest: Manifest) -> list[Check]:
+def check_binding(
+    evidence: Evidence, signed: bytes | None, statement: Statement, manifest: Manifest
+) -> list[Check]:
     """Compare every digest on the way from the signed bytes to the configuration.
 
-    `signed`: 64 bytes of report data, or the 32 bytes that a virtual TPM signed for them (ADR 0010).
+    `signed`: 64 bytes of report data, or the 32 bytes that a virtual TPM signed for them (ADR 0010); None if
+    nobody has said yet what was signed.
     """
     return [
-        _same("statement.report_data", signed, _bound(evidence), f"{_SPEC}#binding"),
+        _signed_root(evidence, signed),
         _same(
             "statement.manifest",
             statement.manifest_sha384,
@@ -95,6 +98,15 @@ def _nonce(found: bytes | None, wanted: bytes | None, rules: EvidencePolicy) -> 
         unasked if wanted is None else wanted.hex(),
         "none" if found is None else found.hex(),
         f"{_SPEC}#age",
+    )
+
+
+def _signed_root(evidence: Evidence, signed: bytes | None) -> Check:
+    wanted, reference = _bound(evidence), f"{_SPEC}#binding"
+    if signed is not None:
+        return _same("statement.report_data", signed, wanted, reference)
+    return Check(
+        "statement.report_data", Stage.BIND, Outcome.UNDECIDED, wanted.hex(), "nothing signed", reference
     )
 
 

@@ -1,25 +1,33 @@
-"""From checks to a verdict, with what was judged, when, and by which policy."""
+"""From checks to a verdict, with what was judged, when, and by which rules."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from attestation.appraise.baseline import Baseline
 from attestation.check import Check, Outcome
 from attestation.formats.manifest import Manifest
-from attestation.model import Appraisal, Facts, Verdict
+from attestation.formats.records import encode_collateral, records_of
+from attestation.hardware import SnpEvidence
+from attestation.model import Appraisal, Collateral, Facts, Rules, Verdict
+from attestation.policy.model import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is judged, when, by which policy: the same for every way in which a judgement may end.
+    """What is judged, when, by which rules: the same for every way in which a judgement may end.
 
-    `now` is an aware time; digests are SHA-256 of exact bytes, that of the policy empty if it has none.
+    `now` is an aware time. `evidence` names the evidence's parts: `document`, or the labels that its parts
+    would have in one. `collateral` is what the verifier supplied beside it.
     """
 
     now: datetime
-    evidence_sha256: bytes
-    policy_sha256: bytes
+    evidence: Mapping[str, bytes]
+    collateral: Collateral
+    rules: Policy | Baseline
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:
@@ -42,6 +50,7 @@ class Subject:
             verdict = Verdict.UNDECIDED
         else:
             verdict = Verdict.ACCEPTED_INSECURE if Outcome.INSECURE in outcomes else Verdict.ACCEPTED
+        evidence = {name: _sha256(part) for name, part in self.evidence.items()}
         return Appraisal(
             verdict,
             tuple(checks),
@@ -49,6 +58,34 @@ class Subject:
             facts or {},
             authentic,
             self.now,
-            self.evidence_sha256,
-            self.policy_sha256,
+            one_digest(evidence),
+            self.rules.sha256 if isinstance(self.rules, Policy) else b"",
+            _kind(self.rules),
+            evidence | _supplied(self.collateral),
         )
+
+
+def one_digest(parts: Mapping[str, str]) -> bytes:
+    """One SHA-256 for evidence: a document's own; for parts, that of `label SP hex LF` lines, sorted."""
+    if "document" in parts:
+        return bytes.fromhex(parts["document"])
+    listing = "".join(f"{label} {digest}\n" for label, digest in sorted(parts.items()))
+    return hashlib.sha256(listing.encode()).digest()
+
+
+def _supplied(collateral: Collateral) -> dict[str, str]:
+    """What the verifier added, under the labels that it would have in a document."""
+    records = records_of(SnpEvidence(b"", collateral.certificates, collateral.crls))
+    if collateral.tdx is not None:
+        records["tdx-collateral"] = encode_collateral(collateral.tdx)
+    return {f"supplied {label}": _sha256(value) for label, value in records.items()}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _kind(rules: Policy | Baseline) -> Rules:
+    if isinstance(rules, Baseline):
+        return "baseline"
+    return "policy" if rules.sha256 else "built-in"

@@ -7,6 +7,7 @@ and not "try again with more". Only failures count here: what would pass proves 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from attestation.appraise.baseline import Baseline, appraise_baseline, baseline_of_body, baseline_of_report
@@ -15,7 +16,9 @@ from attestation.appraise.snp import appraise_report
 from attestation.appraise.tdx import appraise_body
 from attestation.authenticate import authenticate
 from attestation.azure.hcl import REPORT_SNP, parse_hcl
+from attestation.azure.tpm import parse_attest
 from attestation.check import Check, Outcome
+from attestation.errors import MalformedEvidence
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, VtpmEvidence
 from attestation.model import Collateral
 from attestation.policy.model import Policy
@@ -27,25 +30,50 @@ from attestation.tdx.verify import TdxClaims
 
 
 def definite_failures(
-    hardware: Hardware, collateral: Collateral, rules: Policy | Baseline, *, now: datetime
+    hardware: Hardware,
+    collateral: Collateral,
+    rules: Policy | Baseline,
+    *,
+    now: datetime,
+    bound: Sequence[Check] = (),
 ) -> list[Check]:
     """Failed checks of evidence whose authenticity is undecided. Raises MalformedEvidence as parsers do.
+
+    `bound`: the checks of binding that were made over `claimed_data`; what fails there fails for good.
 
     Below a paravisor the hardware may be authentic although the virtual TPM's quote is missing: then all that
     is asked of the hardware counts. Otherwise only what the report itself says.
     """
+    return _failed([*bound, *_about_hardware(hardware, collateral, rules, now=now)])
+
+
+def claimed_data(hardware: Hardware) -> bytes | None:
+    """What the evidence claims was signed for the guest; None if that part is missing or unreadable."""
+    if isinstance(hardware, SnpEvidence):
+        return parse_report(hardware.report).report_data
+    if isinstance(hardware, TdxEvidence):
+        return parse_quote(hardware.quote).body.report_data
+    try:
+        return parse_attest(hardware.tpm_quote).extra_data
+    except MalformedEvidence:
+        return None
+
+
+def _about_hardware(
+    hardware: Hardware, collateral: Collateral, rules: Policy | Baseline, *, now: datetime
+) -> list[Check]:
     if not isinstance(hardware, VtpmEvidence):
-        return _failed(_claimed(hardware, rules, below=False))
+        return _claimed(hardware, rules, below=False)
     inner = _inner(hardware)
     if inner is None:
         return []
     root = rules.insecure_development_root if isinstance(rules, Policy) else None
     claims = authenticate(inner, collateral, development_root=root, now=now).claims
     if not isinstance(claims, SnpClaims | TdxClaims):
-        return _failed(_claimed(inner, rules, below=True))
+        return _claimed(inner, rules, below=True)
     if isinstance(rules, Baseline):
-        return _failed(appraise_baseline(claims))
-    return _failed(appraise_direct(claims, rules.azure.snp, rules.azure.tdx, rules, now=now))
+        return appraise_baseline(claims)
+    return appraise_direct(claims, rules.azure.snp, rules.azure.tdx, rules, now=now)
 
 
 def _inner(hardware: VtpmEvidence) -> SnpEvidence | TdxEvidence | None:

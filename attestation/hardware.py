@@ -63,10 +63,3 @@ class VtpmEvidence:
 
 
 Hardware: TypeAlias = SnpEvidence | TdxEvidence | VtpmEvidence
-
-
-def primary(hardware: Hardware) -> bytes:
-    """The bytes that hardware signed itself: what a filed appraisal names by digest."""
-    if isinstance(hardware, SnpEvidence):
-        return hardware.report
-    return hardware.quote if isinstance(hardware, TdxEvidence) else hardware.hcl_report

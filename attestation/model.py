@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from attestation.check import Check, Outcome, Stage
 from attestation.errors import (
@@ -49,6 +49,7 @@ class Tcb:
         return all(have >= want for have, want in zip(mine, needed, strict=True))
 
 
+Rules = Literal["policy", "built-in", "baseline"]
 Fact: TypeAlias = "bool | int | str | Sequence[Fact] | Mapping[str, Fact] | None"
 Facts: TypeAlias = Mapping[str, Fact]
 
@@ -96,7 +97,9 @@ class Appraisal:
 
     `manifest` is set only if it was bound into authentic evidence (whatever the policy said). `facts` is what
     the evidence says (docs/spec/facts.md), for display only: `authentic` tells whether hardware vouches for
-    it. The last three say what was judged, when, by which rules; digests are SHA-256 of exact bytes.
+    it. The rest says what was judged, when, by which rules. `inputs` names everything that went in, with the
+    SHA-256 of each in hexadecimal (docs/spec/appraisal.md#inputs); `evidence_sha256` is one digest for all of
+    the evidence, `policy_sha256` that of the policy's file, empty if there was none.
     """
 
     verdict: Verdict
@@ -107,6 +110,8 @@ class Appraisal:
     decided_at: datetime | None = None
     evidence_sha256: bytes | None = None
     policy_sha256: bytes | None = None
+    rules: Rules = "policy"
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[Check, ...]:

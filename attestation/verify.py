@@ -6,7 +6,6 @@ ever. Each stage only runs on what the stage before it has established.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 from attestation.appraise import appraise_config, appraise_hardware, appraise_manifest
@@ -15,12 +14,13 @@ from attestation.authenticate import Authenticated, authenticate, signed_data, t
 from attestation.bind import check_binding, check_connection, check_question, check_report_data
 from attestation.check import Check, Outcome, Stage
 from attestation.decide import Subject
-from attestation.definite import definite_failures
+from attestation.definite import claimed_data, definite_failures
 from attestation.errors import MalformedEvidence
 from attestation.formats.document import Evidence, parse_document
 from attestation.formats.manifest import Manifest, parse_manifest
+from attestation.formats.records import records_of
 from attestation.formats.statement import Statement, parse_statement
-from attestation.hardware import Hardware, primary
+from attestation.hardware import Hardware
 from attestation.model import Appraisal, Collateral, Fact
 from attestation.policy.model import Policy
 
@@ -42,7 +42,7 @@ def verify(
     it so. `now`: an aware datetime. `exporter`: the TLS exporter, for purpose `session`.
     `connection_spki_sha256`: pin of the leaf that the document's connection showed, if there was one.
     """
-    subject = Subject(now, hashlib.sha256(evidence).digest(), policy.sha256)
+    subject = Subject(now, {"document": evidence}, collateral, policy)
     try:
         parts, statement, manifest = _parse(evidence)
         hardware = authenticate(
@@ -52,19 +52,22 @@ def verify(
         return subject.decide([_parsed(Outcome.FAIL, str(error))])
     checks = [_parsed(Outcome.PASS, "casemate/evidence/1"), *hardware.checks]
     facts = _facts(hardware)
-    if hardware.claims is None:
-        return subject.decide(checks, facts=facts)
 
-    checks += check_question(
-        statement, purpose=purpose, nonce=nonce, exporter=exporter, rules=policy.evidence
-    )
-    checks += check_binding(parts, signed_data(hardware.claims), statement, manifest)
+    claims = hardware.claims
+    signed = claimed_data(parts.hardware) if claims is None else signed_data(claims)
+    bound = check_question(statement, purpose=purpose, nonce=nonce, exporter=exporter, rules=policy.evidence)
+    bound += check_binding(parts, signed, statement, manifest)
     if connection_spki_sha256 is not None:
-        checks.append(check_connection(manifest, connection_spki_sha256))
+        bound.append(check_connection(manifest, connection_spki_sha256))
+    if claims is None:
+        if all(check.outcome is not Outcome.FAIL for check in checks):
+            checks += definite_failures(parts.hardware, collateral, policy, now=now, bound=bound)
+        return subject.decide(checks, facts=facts)
+    checks += bound
     if any(check.outcome is Outcome.FAIL for check in checks):
         return subject.decide(checks, facts=facts, authentic=True)
 
-    checks += appraise_hardware(hardware.claims, policy, now=now)
+    checks += appraise_hardware(claims, policy, now=now)
     checks += appraise_manifest(manifest, policy.manifest, policy.evidence, purpose=purpose, now=now)
     checks += appraise_config(parts.config, manifest.config_sha384, policy.config)
     facts = facts | _manifest_facts(manifest)
@@ -84,10 +87,10 @@ def verify_hardware(
     `report_data`: the bytes that must have been signed (64; what a TPM was asked on Azure), or None, which
     leaves it undecided whose evidence this is and how old, unless the rules take it so.
     """
-    policy = rules if isinstance(rules, Policy) else Policy()
-    subject = Subject(now, hashlib.sha256(primary(hardware)).digest(), policy.sha256)
+    subject = Subject(now, records_of(hardware), collateral, rules)
+    root = rules.insecure_development_root if isinstance(rules, Policy) else None
     try:
-        found = authenticate(hardware, collateral, development_root=policy.insecure_development_root, now=now)
+        found = authenticate(hardware, collateral, development_root=root, now=now)
     except MalformedEvidence as error:
         return subject.decide([_parsed(Outcome.FAIL, str(error))])
     checks = [_parsed(Outcome.PASS, "all of it"), *found.checks]

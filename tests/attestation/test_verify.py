@@ -118,7 +118,7 @@ def test_a_time_without_a_zone_is_the_callers_mistake(scene: Scene) -> None:
 
 def test_checks_that_all_pass_accept_nothing_without_a_bound_manifest(scene: Scene) -> None:
     passing = [check for check in scene.appraise().checks if check.outcome is Outcome.PASS]
-    assert Subject(NOW, b"", b"").decide(passing).verdict is Verdict.UNDECIDED
+    assert Subject(NOW, {}, Collateral(), Policy()).decide(passing).verdict is Verdict.UNDECIDED
 
 
 # Parse

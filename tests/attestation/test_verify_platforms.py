@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from attestation import authenticate
+from attestation.appraise.baseline import Baseline
 from attestation.formats.document import Evidence, Inclusion, build_document
 from attestation.formats.manifest import encode_manifest, manifest_sha384
 from attestation.formats.merkle import inclusion_paths, leaf_hash
@@ -196,6 +197,83 @@ def test_bare_evidence_is_bound_to_the_bytes_that_the_verifier_chose(
     assert asked(None) == {"evidence.report_data": "undecided"}
     no_nonce = replace(POLICY, evidence=replace(POLICY.evidence, accept_without_nonce=True))
     assert verify_hardware(hardware, Collateral(), no_nonce, now=NOW).verdict is Verdict.ACCEPTED
+
+
+def stripped(evidence: Evidence) -> Evidence:
+    """The document without what its vendor certified."""
+    bare = (
+        {"certificates": ()}
+        if isinstance(evidence.hardware, SnpEvidence)
+        else {"collateral": TdxCollateral()}
+    )
+    if isinstance(evidence.hardware, VtpmEvidence):
+        bare = {"certificates": (), "collateral": TdxCollateral()}
+    return replace(evidence, hardware=replace(evidence.hardware, **bare))
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_in_a_document_too_a_definite_failure_beats_missing_material(
+    machines: Machines, platform: str
+) -> None:
+    bare = stripped(document(lambda root: machines.sign(platform, root)))
+    assert judge(bare).verdict is Verdict.UNDECIDED
+    other_config = replace(bare, config=bare.config + b"\n")
+    assert failures(judge(other_config)) == {"manifest.config"}
+    other_nonce = document(lambda root: machines.sign(platform, root), nonce=b"\x07" * 32)
+    assert failures(judge(stripped(other_nonce))) == {"statement.nonce"}
+    elsewhere = machines.sign(platform, bytes(64))
+    assert failures(judge(stripped(document(lambda _: elsewhere)))) == {"statement.report_data"}
+    assert failures(judge(bare, Policy())) >= {
+        f"{platform.removeprefix('azure-').removeprefix('sev-')}.measurement"
+    }
+
+
+def test_a_missing_tpm_quote_contradicts_nothing(machines: Machines) -> None:
+    evidence = document(lambda root: machines.sign("azure-snp", root))
+    for lost in ({"tpm_quote": b""}, {"tpm_quote": b"junk"}):
+        bare = replace(evidence, hardware=replace(evidence.hardware, **lost))
+        assert "statement.report_data" not in failures(judge(bare))
+
+
+def failures(appraisal: Appraisal) -> set[str]:
+    return {check_id for check_id, outcome in objections(appraisal).items() if outcome == "fail"}
+
+
+def test_everything_that_went_in_is_named_by_digest(machines: Machines) -> None:
+    evidence = document(lambda root: machines.sign("sev-snp", root))
+    raw = build_document(evidence, insecure=False)
+    judged = judge(evidence, collateral=Collateral(crls=(machines.crl,)))
+    assert judged.inputs["document"] == hashlib.sha256(raw).hexdigest()
+    assert judged.inputs.keys() == {"document", "supplied snp-crls"}
+    assert judged.evidence_sha256 == hashlib.sha256(raw).digest()
+    assert judged.rules == "built-in"
+    named = replace(POLICY, sha256=b"\x05" * 32)
+    assert (judge(evidence, named).rules, judge(evidence, named).policy_sha256) == ("policy", b"\x05" * 32)
+
+
+def test_bare_evidence_has_one_digest_that_every_part_changes(machines: Machines) -> None:
+    hardware = machines.sign("azure-tdx", bytes(64))
+    assert isinstance(hardware, VtpmEvidence)
+
+    def digest(**changes: bytes) -> bytes | None:
+        found = verify_hardware(replace(hardware, **changes), Collateral(), Baseline(), now=NOW)
+        assert found.rules == "baseline"
+        return found.evidence_sha256
+
+    changed = {
+        digest(**{name: b"x"})
+        for name in ("hcl_report", "td_quote", "tpm_pcrs", "tpm_signature", "maa_token")
+    }
+    assert len(changed | {digest()}) == 6
+    inputs = verify_hardware(hardware, Collateral(tdx=hardware.collateral), Baseline(), now=NOW).inputs
+    assert inputs.keys() == {
+        "hcl-report",
+        "tpm-quote",
+        "tdx-quote",
+        "tdx-collateral",
+        "supplied tdx-collateral",
+    }
+    assert inputs["tdx-quote"] == hashlib.sha256(hardware.td_quote).hexdigest()
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0" * 1184, b"HCLA"])
