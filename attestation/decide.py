@@ -16,11 +16,14 @@ from attestation.model import Appraisal, Collateral, Facts, Rules, Verdict
 from attestation.policy.model import Policy
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998  # so that every certificate's time can be compared, in any zone
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is judged, when, by which rules: the same for every way in which a judgement may end.
 
-    `now` is an aware time. `evidence` names the evidence's parts: `document`, or the labels that its parts
+    `now` is an aware time from 1970 to 9998. `evidence` names the evidence's parts: `document`, or the labels that its parts
     would have in one. `collateral` is what the verifier supplied beside it.
     """
 
@@ -30,8 +33,8 @@ class Subject:
     rules: Policy | Baseline
 
     def __post_init__(self) -> None:
-        if self.now.tzinfo is None:
-            raise ValueError("now must carry a time zone")
+        if self.now.tzinfo is None or not _FIRST_YEAR <= self.now.year <= _LAST_YEAR:
+            raise ValueError("now must carry a time zone, and lie between 1970 and 9998")
 
     def decide(
         self,

@@ -116,6 +116,12 @@ def test_a_time_without_a_zone_is_the_callers_mistake(scene: Scene) -> None:
         scene.appraise(now=datetime(2026, 11, 21))  # noqa: DTZ001 - the very mistake
 
 
+@pytest.mark.parametrize("year", [1, 1969, 9999])
+def test_a_time_at_an_end_of_the_calendar_is_the_callers_mistake(scene: Scene, year: int) -> None:
+    with pytest.raises(ValueError, match="1970"):
+        scene.appraise(now=datetime(year, 1, 1, tzinfo=UTC))
+
+
 def test_checks_that_all_pass_accept_nothing_without_a_bound_manifest(scene: Scene) -> None:
     passing = [check for check in scene.appraise().checks if check.outcome is Outcome.PASS]
     assert Subject(NOW, {}, Collateral(), Policy()).decide(passing).verdict is Verdict.UNDECIDED
