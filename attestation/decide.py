@@ -15,7 +15,6 @@ from attestation.hardware import SnpEvidence
 from attestation.model import Appraisal, Collateral, Facts, Rules, Verdict
 from attestation.policy.model import Policy
 
-
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998  # so that every certificate's time can be compared, in any zone
 
 
@@ -23,8 +22,8 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9998  # so that every certificate's time can be 
 class Subject:
     """What is judged, when, by which rules: the same for every way in which a judgement may end.
 
-    `now` is an aware time from 1970 to 9998. `evidence` names the evidence's parts: `document`, or the labels that its parts
-    would have in one. `collateral` is what the verifier supplied beside it.
+    `now` is an aware time from 1970 to 9998. `evidence` names the evidence's parts: `document`, or the labels
+    that its parts would have in one. `collateral` is what the verifier supplied beside it.
     """
 
     now: datetime
