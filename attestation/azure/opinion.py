@@ -22,8 +22,9 @@ _TYPE, _COMPLIANCE = "x-ms-attestation-type", "x-ms-compliance-status"
 _INNER, _RUNTIME, _VMID = "x-ms-isolation-tee", "x-ms-runtime", "x-ms-azurevm-vmid"
 _COMPLIANT = "azure-compliant-cvm"
 _SNP = "x-ms-sevsnpvm-"
-_SNP_REQUIRED = (_TYPE, f"{_SNP}launchmeasurement", f"{_SNP}reportdata", f"{_SNP}is-debuggable")
-_TDX_REQUIRED = (_TYPE, "tdx_mrtd", "tdx_report_data", "tdx_td_attributes_debug")
+_SECURE_BOOT = "secureboot"
+_SNP_REQUIRED = (_TYPE, _COMPLIANCE, f"{_SNP}launchmeasurement", f"{_SNP}reportdata", f"{_SNP}is-debuggable")
+_TDX_REQUIRED = (_TYPE, _COMPLIANCE, "tdx_mrtd", "tdx_report_data", "tdx_td_attributes_debug")
 
 
 def disagreements(token: Mapping[str, Any], claims: VtpmClaims) -> list[str]:
@@ -44,6 +45,8 @@ def disagreements(token: Mapping[str, Any], claims: VtpmClaims) -> list[str]:
         token.get(_VMID, claims.vm_unique_id), [claims.vm_unique_id.lower()]
     ):
         other.append(_VMID)
+    if not _among(token.get(_SECURE_BOOT, claims.secure_boot), [claims.secure_boot]):
+        other.append(_SECURE_BOOT)
     return missing + other + _runtime_disagreements(inner.get(_RUNTIME), claims)
 
 
@@ -85,12 +88,16 @@ def _snp_accepted(claims: SnpClaims) -> Accepted:
 
 
 def _tdx_accepted(claims: TdxClaims) -> Accepted:
-    """For each claim the value that agrees with the quote. The TCB status is Microsoft's own judgement."""
+    """For each claim the values that agree with the quote.
+
+    The TCB status is Microsoft's own judgement, by collateral of its own: a worse one than ours disagrees.
+    """
     body, attributes = claims.body, claims.body.td_attributes
     registers: dict[str, Sequence[Fact]] = {
         f"tdx_rtmr{n}": [value.hex()] for n, value in enumerate(body.rtmrs)
     }
     return registers | {
+        "attester_tcb_status": ["uptodate", claims.status.lower()],
         "tdx_mrconfigid": [body.mrconfigid.hex()],
         "tdx_mrowner": [body.mrowner.hex()],
         "tdx_mrownerconfig": [body.mrownerconfig.hex()],

@@ -216,13 +216,15 @@ def _vmpl(case: Case) -> Finding:
 
 
 def _tdreport(case: Case) -> Finding:
-    """Every field that both have. A version 1.0 body lacks some, which are then nobody's word."""
+    """Every field that both have. What only the TDREPORT has is nobody's word: it must not be a bad one."""
     if case.inner.td_quote is None:
         raise CannotDecide("no TD quote was supplied, and a TDREPORT alone proves nothing")
     body, tdreport = case.inner.td_quote.body, case.inner.tdreport
     names = [field.name for field in fields(TdReport) if field.name != "raw"]
     pairs = [(name, getattr(body, name, b""), getattr(tdreport, name)) for name in names]
     differing = [name for name, left, right in pairs if None not in (left, right) and left != right]
+    if getattr(body, "mrservicetd", b"") is None and any(getattr(tdreport, "mrservicetd", None) or b""):
+        differing.append("mrservicetd, which the quote leaves out")
     return holds(not differing, ", ".join(differing) or "every common field is equal")
 
 

@@ -223,13 +223,22 @@ def test_refuses_a_token_that_leaves_out_what_counts(maa: MaaWorld, snp: AzureSi
 def test_a_td_token_must_say_that_it_is_about_a_td(maa: MaaWorld, snp: AzureSigned, tdx: AzureSigned) -> None:
     _, found = judged(maa, tdx, maa.token(snp))["azure.maa.agreement"]
     assert {"tdx_mrtd", "tdx_report_data", "x-ms-attestation-type"} <= set(found.split(", "))
-    less = maa.token(snp, without=("x-ms-sevsnpvm-hostdata", "x-ms-runtime", "x-ms-compliance-status"))
+    less = maa.token(snp, without=("x-ms-sevsnpvm-hostdata", "x-ms-runtime"))
     assert judged(maa, snp, less) == {}
 
 
 def test_refuses_a_machine_that_microsoft_does_not_call_compliant(maa: MaaWorld, snp: AzureSigned) -> None:
     changed = maa.token(snp, hardware={"x-ms-compliance-status": "none"})
     assert judged(maa, snp, changed) == {"azure.maa.agreement": ("fail", "x-ms-compliance-status")}
+
+
+def test_refuses_a_token_that_holds_no_opinion_or_another_about_secure_boot(
+    maa: MaaWorld, snp: AzureSigned
+) -> None:
+    silent = maa.token(snp, without=("x-ms-compliance-status",))
+    assert judged(maa, snp, silent) == {"azure.maa.agreement": ("fail", "x-ms-compliance-status")}
+    off = maa.token(snp, claims={"secureboot": False})
+    assert judged(maa, snp, off) == {"azure.maa.agreement": ("fail", "secureboot")}
 
 
 def test_refuses_a_token_about_another_virtual_machine(maa: MaaWorld, snp: AzureSigned) -> None:

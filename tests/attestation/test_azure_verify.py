@@ -240,7 +240,7 @@ def test_fields_that_only_a_newer_quote_has_are_compared_with_the_tdreport(
     assert azure_objections(azure_tdx(intel, tpm, version=5, body_type=3)) == {}
     other = azure_tdx(intel, tpm, version=5, body_type=3, tdreport_changes={"mrservicetd": b"\x01" * 48})
     assert azure_objections(other) == {"azure.tdreport": "fail"}
-    older = azure_tdx(intel, tpm, version=4, tdreport_changes={"mrservicetd": b"\x01" * 48})
+    older = azure_tdx(intel, tpm, version=4, tdreport_changes={"tee_tcb_svn2": b"\x01" * 16})
     assert azure_objections(older) == {}
 
 

@@ -341,3 +341,12 @@ def test_a_report_in_another_frame_cannot_be_read(forge: Forge, wrong: dict[str,
 def test_a_tdreport_with_something_behind_it_cannot_be_read(intel: IntelWorld, tpm: TpmWorld) -> None:
     with pytest.raises(MalformedEvidence):
         authenticate_azure(azure_tdx(intel, tpm, hardware_tail=b"\1"))
+
+
+def test_refuses_a_tdreport_that_states_a_service_td_which_the_quote_leaves_out(
+    intel: IntelWorld, tpm: TpmWorld
+) -> None:
+    """A version 4 quote has no room for MRSERVICETD; what the machine itself admits still counts."""
+    admitted = azure_tdx(intel, tpm, version=4, tdreport_changes={"mrservicetd": b"\x07" * 48})
+    checks, claims, _ = authenticate_azure(admitted)
+    assert (objections(checks), claims) == ({"azure.tdreport": "fail"}, None)
