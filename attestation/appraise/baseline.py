@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attestation.appraise.rules import hexes, listed, on_off, rule
+from attestation.appraise.tdx import service_td_left_out
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check
 from attestation.snp.abi import Report
@@ -51,10 +52,16 @@ def baseline_of_report(report: Report) -> list[Check]:
 
 def baseline_of_body(body: TdReport) -> list[Check]:
     """The part of the rule that a TD report alone decides."""
-    attributes, service_td = body.td_attributes, body.mrservicetd or bytes(48)
+    attributes, service_td = body.td_attributes, body.mrservicetd or b""
     return [
         _debug(attributes.debug or attributes.other_tud != 0),
-        rule("baseline.service_td", not any(service_td), "MRSERVICETD is zero", hexes([service_td]), _SPEC),
+        rule(
+            "baseline.service_td",
+            not any(service_td) and not body.hides_service_td,
+            "MRSERVICETD is zero",
+            service_td_left_out(body) or hexes([service_td]),
+            _SPEC,
+        ),
     ]
 
 

@@ -93,20 +93,29 @@ def _named_launch_data(body: TdReport, policy: TdxPolicy) -> list[Check]:
 
 
 def _service_td(body: TdReport, allowed: frozenset[bytes]) -> Check:
-    """Service TDs may move or change this one. Version 1.0 knows none; 1.5 extended names three digests."""
+    """Service TDs may move or change this one. 1.5 extended names three digests; 1.0 has no field for any."""
     digests = (body.mrservicetd, body.init_servicetd_hash, body.current_servicetd_hash)
     bound = {digest for digest in digests if digest is not None and any(digest)}
     holds = bound == set() if not allowed else bool(bound) and bound <= allowed
     return rule(
         "tdx.service_td",
-        holds,
+        holds and not body.hides_service_td,
         hexes(allowed) if allowed else "none",
-        hexes(bound) if bound else "none",
+        service_td_left_out(body) or (hexes(bound) if bound else "none"),
         _TDX,
     )
 
 
 def _platform(claims: TdxClaims, policy: TdxPolicy) -> list[Check]:
+def service_td_left_out(body: TdReport) -> str:
+    """What a body without MRSERVICETD says of service TDs, in words; empty for one that has the field."""
+    if body.mrservicetd is not None:
+        return ""
+    return (
+        "not stated, and the TD is migratable" if body.hides_service_td else "not stated: cannot be migrated"
+    )
+
+
     unnamed = set(claims.advisory_ids) - policy.advisories
     number, minimum = claims.evaluation_number, policy.minimum_evaluation_number
     parts = f"platform {claims.platform_status}, module {claims.module_status or 'part of the platform'}, "

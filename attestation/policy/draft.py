@@ -78,8 +78,7 @@ def draft_policy(
     if settings is not None:
         tables |= _config(settings)
     found = f"# Drafted from {_plain(source)}\n" if source else ""
-    debug = "# NO POLICY ACCEPTS THIS GUEST: its host may look into it (debugging is on).\n"
-    return _HEAD + found + (debug if _is_debuggable(hardware) else "") + _rendered(tables)
+    return _HEAD + found + "".join(_never_accepted(hardware)) + _rendered(tables)
 
 
 def _top(claims: SnpClaims | TdxClaims | VtpmClaims) -> list[Line]:
@@ -103,6 +102,16 @@ def _is_debuggable(claims: SnpClaims | TdxClaims) -> bool:
     if isinstance(claims, TdxClaims):
         return claims.body.td_attributes.debug or claims.body.td_attributes.other_tud != 0
     return claims.report.policy.debug
+
+def _never_accepted(claims: SnpClaims | TdxClaims) -> list[str]:
+    """Why no policy accepts this guest, whatever gets confirmed."""
+    hides = isinstance(claims, TdxClaims) and claims.body.hides_service_td
+    reasons = {
+        "its host may look into it (debugging is on)": _is_debuggable(claims),
+        "it can be moved, and its quote has no room to say by whom (a version 5 quote has)": hides,
+    }
+    return [f"# NO POLICY ACCEPTS THIS GUEST: {reason}.\n" for reason, holds in reasons.items() if holds]
+
 
 
 def _direct(prefix: str, claims: SnpClaims | TdxClaims) -> Tables:

@@ -105,6 +105,15 @@ class TdReport:
     current_servicetd_hash: bytes | None = None
     current_servicetd_attributes: bytes | None = None
 
+    @property
+    def hides_service_td(self) -> bool:
+        """Whether a service TD may be bound that this body leaves out.
+
+        The host chooses the version of a quote, and a 1.0 body has no MRSERVICETD whatever module made it.
+        All that a service TD does is to migrate, so one is bound to no TD that cannot be migrated.
+        """
+        return self.mrservicetd is None and self.td_attributes.migratable
+
 
 def parse_td_report(raw: bytes) -> TdReport:
     """Parse 584 (1.0), 648 (1.5) or 885 (1.5 extended) bytes. Raises MalformedEvidence for other lengths."""

@@ -75,7 +75,7 @@ REFUSED: list[Case] = [
     ("tdx.debug", {"td_attributes": NO_EXCEPTION | 1}, ""),
     ("tdx.debug", {"td_attributes": NO_EXCEPTION | 2}, ""),
     ("tdx.debug", {"td_attributes": NO_EXCEPTION | 0x80}, ""),
-    ("tdx.migration", {"td_attributes": NO_EXCEPTION | 1 << 29}, ""),
+    ("tdx.migration", {"version": 5, "td_attributes": NO_EXCEPTION | 1 << 29}, ""),
     ("tdx.sept_ve", {"td_attributes": 0}, ""),
     ("tdx.attributes", {"td_attributes": NO_EXCEPTION | 1 << 63}, ""),
     ("tdx.attributes", {"td_attributes": NO_EXCEPTION | 1 << 63}, '[tdx]\nallow_attributes = ["pks", "kl"]'),
@@ -91,6 +91,12 @@ REFUSED: list[Case] = [
     ("tdx.service_td", EXTENDED | {"servtd_hash": ONES}, ""),
     ("tdx.service_td", EXTENDED | {"initial_servtd_hash": ONES}, ""),
     ("tdx.service_td", {}, f'[tdx]\nmrservicetds = ["{DIGEST}"]'),
+    ("tdx.service_td", {"td_attributes": NO_EXCEPTION | 1 << 29}, "[tdx]\nallow_migration = true"),
+    (
+        "tdx.service_td",
+        {"version": 5, "body_type": 2, "td_attributes": NO_EXCEPTION | 1 << 29},
+        f'[tdx]\nallow_migration = true\nmrservicetds = ["{DIGEST}"]',
+    ),
     (
         "tdx.service_td",
         EXTENDED | {"mrservicetd": ONES, "servtd_hash": b"\x02" * 48},
@@ -127,7 +133,11 @@ ACCEPTED: list[Case] = [
         '[tdx]\nunjudged_registers = ["rtmr3"]',
     ),
     ("tdx.mrseam", {"mrseam": ONES}, f'[tdx]\nmrseams = ["{DIGEST}"]'),
-    ("tdx.migration", {"td_attributes": NO_EXCEPTION | 1 << 29}, "[tdx]\nallow_migration = true"),
+    (
+        "tdx.migration",
+        {"version": 5, "td_attributes": NO_EXCEPTION | 1 << 29},
+        "[tdx]\nallow_migration = true",
+    ),
     ("tdx.sept_ve", {"td_attributes": 0}, "[tdx]\nrequire_sept_ve_disable = false"),
     (
         "tdx.attributes",

@@ -69,7 +69,10 @@ def test_an_amd_guest_may_not_be_debugged_or_moved(
     [
         ({}, []),
         ({"version": 5}, []),
-        ({"td_attributes": 1 << 29}, []),
+        ({"td_attributes": 1 << 29}, ["baseline.service_td"]),
+        ({"version": 5, "body_type": 2, "td_attributes": 1 << 29}, ["baseline.service_td"]),
+        ({"version": 5, "body_type": 3, "td_attributes": 1 << 29}, []),
+        ({"version": 5, "body_type": 4, "td_attributes": 1 << 29}, []),
         ({"td_attributes": 1}, ["baseline.debug"]),
         ({"td_attributes": 4}, ["baseline.debug"]),
         ({"version": 5, "mrservicetd": b"\x01" * 48}, ["baseline.service_td"]),
@@ -92,7 +95,11 @@ def test_shows_what_it_found(genoa: World, intel: IntelWorld) -> None:
     assert [check.found for check in appraise_baseline(still)] == ["off", "no migration agent"]
     assert [check.found for check in appraise_baseline(moving)] == ["off", "possible"]
     found = [check.found for check in appraise_baseline(tdx_claims(intel.issue()))]
-    assert found == ["off", "00" * 48, "UpToDate"]
+    assert found == ["off", "not stated: cannot be migrated", "UpToDate"]
+    stated = [check.found for check in appraise_baseline(tdx_claims(intel.issue(version=5)))]
+    assert stated == ["off", "00" * 48, "UpToDate"]
+    movable = tdx_claims(intel.issue(td_attributes=1 << 29))
+    assert appraise_baseline(movable)[1].found == "not stated, and the TD is migratable"
 
 
 def test_below_a_paravisor_its_hardware_is_judged(genoa: World, intel: IntelWorld, tpm: TpmWorld) -> None:

@@ -129,7 +129,7 @@ OURS_IS_STRICTER: tuple[tuple[dict[str, Any], str], ...] = (
 
 LEFT_TO_THE_POLICY: tuple[tuple[dict[str, Any], str], ...] = (
     ({"td_attributes": SEPT_VE_DISABLE | DEBUG}, "tdx.debug"),
-    ({"td_attributes": SEPT_VE_DISABLE | MIGRATABLE}, "tdx.migration"),
+    ({"version": 5, "td_attributes": SEPT_VE_DISABLE | MIGRATABLE}, "tdx.migration"),
     ({"td_attributes": 0}, "tdx.sept_ve"),  # genuine Azure machines run so
     ({"version": 5, "mrservicetd": b"\1" * 48}, "tdx.service_td"),
 )

@@ -53,9 +53,24 @@ def test_every_bit_of_the_debug_byte_counts_as_debugging(intel: IntelWorld, bit:
 
 
 def test_a_migratable_td_is_refused_unless_the_policy_allows_migration(intel: IntelWorld) -> None:
-    attributes = {"td_attributes": SEPT_VE_DISABLE | MIGRATABLE}
+    attributes = {"version": 5, "td_attributes": SEPT_VE_DISABLE | MIGRATABLE}
     assert refusals(intel, NAMED, **attributes) == ({"tdx.migration"}, set())
     assert refusals(intel, replace(NAMED, allow_migration=True), **attributes) == (set(), set())
+
+
+@pytest.mark.parametrize("served_by", [bytes(48), b"\x77" * 48])
+@pytest.mark.parametrize("form", [{"version": 4}, {"version": 5, "body_type": 2}])
+def test_a_form_of_quote_without_the_field_does_not_hide_who_may_move_a_td(
+    intel: IntelWorld, form: dict[str, int], served_by: bytes
+) -> None:
+    """The host chooses the quote's form: what a longer one would have said is not known to be nothing."""
+    hidden = {"td_attributes": SEPT_VE_DISABLE | MIGRATABLE, "mrservicetd": served_by} | form
+    by_default = refusals(intel, NAMED, **hidden)
+    assert by_default == ({"tdx.migration", "tdx.service_td"}, {"baseline.service_td"})
+    movable = replace(NAMED, allow_migration=True)
+    assert refusals(intel, movable, **hidden) == ({"tdx.service_td"}, {"baseline.service_td"})
+    named = replace(movable, mrservicetds=frozenset({b"\x77" * 48}))
+    assert refusals(intel, named, **hidden)[0] == {"tdx.service_td"}
 
 
 @pytest.mark.parametrize("form", [{"body_type": 3}, {"body_type": 4}])

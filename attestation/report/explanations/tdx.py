@@ -194,7 +194,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "software",
         "Helper machines",
         "No other virtual machine may serve or change this one, or only those that the policy lists.",
-        "If some are listed: everything depends on them.",
+        "If some are listed: everything depends on them. A quote of the older layout names none: it passes "
+        "if the guest cannot be moved, which is all that they could do.",
     ),
     "tdx.tcb.status": (
         "machine",
