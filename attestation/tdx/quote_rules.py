@@ -27,6 +27,7 @@ PCK_NAME, ROOT_NAME = "Intel SGX PCK Certificate", "Intel SGX Root CA"
 AUTHORITY_NAMES = ("Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA")
 
 _QUOTE, _PCK = "Intel TDX DCAP quoting library API", "Intel SGX PCK certificate and CRL profile"
+_MODULE = "Intel TDX module ABI, TEE_TCB_SVN and TEE_TCB_SVN_2"
 
 
 def _tee(case: Case) -> Finding:
@@ -53,6 +54,19 @@ def _quote_signature(case: Case) -> Finding:
     key = attestation_key(signature.attestation_key)
     verifies = raw_signature_verifies(key, signature.quote_signature, case.quote.signed)
     return holds(verifies, "verifies" if verifies else "does not verify")
+
+
+def _module_running(case: Case) -> Finding:
+    """A module is exchanged while TDs run; TCB info rates the one at launch, so that of now may not be older.
+
+    Byte 1 is the module's version, byte 0 its SVN in that version; the others count up each by itself.
+    """
+    launch, now = case.body.tee_tcb_svn, case.body.tee_tcb_svn2
+    if now is None:
+        return Outcome.PASS, "not stated"
+    module = (now[1], now[0]) >= (launch[1], launch[0])
+    others = all(svn >= before for svn, before in zip(now[2:], launch[2:], strict=True))
+    return holds(module and others, f"{launch.hex()} at launch, {now.hex()} now")
 
 
 def _qe_binding(case: Case) -> Finding:
@@ -114,6 +128,7 @@ def _extension(case: Case) -> Finding:
     return Outcome.PASS, f"FMSPC {extension.fmspc.hex()}, PCEID {extension.pceid.hex()}"
 
 
+_RUNNING = "no component of the module that runs now is older than at launch"
 _BINDING = "the QE's REPORTDATA is SHA-256 of attestation key and QE authentication data, then zeros"
 _TYPES = "version 4 or 5, Intel's quoting enclave, certification data 6 around 5"
 _CHAIN_SIGNATURES = "PCK, CA and root signed with ECDSA P-256, SHA-256, by their issuers' keys"
@@ -123,6 +138,7 @@ QUOTE_RULES: tuple[Rule[Case], ...] = (
     Rule("tdx.quote.header", _TYPES, f"{_QUOTE}, header", _header),
     Rule("tdx.quote.padding", "nothing, or zeros, after the signature data", _QUOTE, _padding),
     Rule("tdx.quote.signature", "the attestation key signed header and body", _QUOTE, _quote_signature),
+    Rule("tdx.module.running", _RUNNING, _MODULE, _module_running),
     Rule("tdx.qe.binding", _BINDING, f"{_QUOTE}, QE report", _qe_binding),
     Rule(
         "tdx.qe.signature", "the platform's PCK signed the QE report", f"{_QUOTE}, QE report", _qe_signature

@@ -111,6 +111,53 @@ def test_a_module_from_before_identities_is_judged_by_the_first_two_components(i
     assert tdx_objections(intel.issue(levels=(Level(),), **older)) == {"tdx.tcb.level": "fail"}
 
 
+LAUNCHED = bytes((8, 1)) + b"\x08" * 14
+
+
+def running(intel: IntelWorld, now: bytes, **changes: Any) -> tuple[dict[str, str], str]:
+    """Objections to a TD launched at `LAUNCHED` whose module is at `now`, and what the check found."""
+    forms = {"version": 5, "tee_tcb_svn": LAUNCHED, "tee_tcb_svn2": now} | changes
+    checks, _, _ = authenticate_tdx(intel.issue(**forms))
+    return objections(checks), next(check.found for check in checks if check.id == "tdx.module.running")
+
+
+@pytest.mark.parametrize("body_type", [3, 4])
+@pytest.mark.parametrize("now", [(8, 1), (9, 1), (255, 1), (0, 2), (7, 2)])
+def test_a_module_may_be_newer_than_the_one_that_launched_the_td(
+    intel: IntelWorld, now: tuple[int, int], body_type: int
+) -> None:
+    svns = bytes(now) + LAUNCHED[2:]
+    assert running(intel, svns, body_type=body_type) == ({}, f"{LAUNCHED.hex()} at launch, {svns.hex()} now")
+
+
+@pytest.mark.parametrize("body_type", [3, 4])
+@pytest.mark.parametrize("now", [(7, 1), (0, 1), (8, 0), (255, 0), (0, 0)])
+def test_refuses_an_older_module_than_the_one_that_launched_the_td(
+    intel: IntelWorld, now: tuple[int, int], body_type: int
+) -> None:
+    """The version comes first: a high SVN of an older version is older."""
+    svns = bytes(now) + LAUNCHED[2:]
+    objected, found = running(intel, svns, body_type=body_type)
+    assert objected == {"tdx.module.running": "fail"}
+    assert found == f"{LAUNCHED.hex()} at launch, {svns.hex()} now"
+
+
+@pytest.mark.parametrize("place", range(2, 16))
+def test_no_other_component_may_fall_while_a_td_runs(intel: IntelWorld, place: int) -> None:
+    """Not even if the module itself is newer."""
+    for svn, against in ((7, {"tdx.module.running": "fail"}), (8, {}), (9, {})):
+        now = bytearray(LAUNCHED)
+        now[0], now[place] = 9, svn
+        assert running(intel, bytes(now))[0] == against
+
+
+@pytest.mark.parametrize("form", [{"version": 4}, {"version": 5, "body_type": 2}])
+def test_a_quote_that_does_not_state_the_module_of_now_is_not_refused_for_it(
+    intel: IntelWorld, form: dict[str, int]
+) -> None:
+    assert running(intel, bytes(16), **form) == ({}, "not stated")
+
+
 def test_the_lower_evaluation_number_of_the_two_is_told(intel: IntelWorld) -> None:
     for numbers in ((19, 21), (21, 19)):
         signed = intel.issue(tcb_evaluation_number=numbers[0], qe_evaluation_number=numbers[1])

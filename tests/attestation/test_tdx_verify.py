@@ -30,7 +30,7 @@ from tests.fakes.judges import authenticate_tdx, tdx_objections
 
 ALL_IDS = [
     *("tdx.quote.tee", "tdx.quote.header", "tdx.quote.padding", "tdx.quote.signature"),
-    *("tdx.qe.binding", "tdx.qe.signature", "tdx.qe.identity"),
+    *("tdx.module.running", "tdx.qe.binding", "tdx.qe.signature", "tdx.qe.identity"),
     *("tdx.pck.root", "tdx.pck.signatures", "tdx.pck.authorities", "tdx.pck.names"),
     *("tdx.pck.validity", "tdx.pck.extension", "tdx.crl.root", "tdx.crl.pck"),
     *("tdx.tcb_info.signature", "tdx.tcb_info.current", "tdx.tcb_info.platform"),

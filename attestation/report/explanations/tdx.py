@@ -27,6 +27,14 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "The attestation key signed exactly this quote; not one bit was changed since.",
         "Whose key that is; the next checks show it.",
     ),
+    "tdx.module.running": (
+        "hardware",
+        "No step back of the TDX module",
+        "The TDX module that runs now is not older than the one that launched this guest, if the quote names "
+        "both.",
+        "Quotes of the older layout do not name it. How good a module is, its standing with Intel tells, and "
+        "only for the one that launched the guest.",
+    ),
     "tdx.qe.binding": (
         "hardware",
         "Owner of the attestation key",
