@@ -54,7 +54,7 @@ def appraise_direct(
     """Appraise a processor's claims by one pair of tables: the guest's, or those for a paravisor."""
     if isinstance(claims, TdxClaims):
         return appraise_tdx(claims, tdx, policy.evidence, now=now)
-    return appraise_snp(claims, snp)
+    return appraise_snp(claims, snp, policy.evidence, now=now)
 
 
 def _kind(tee: str, trust_class: str, policy: Policy) -> list[Check]:

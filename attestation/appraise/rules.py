@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from attestation.check import Check, Outcome, Stage
 from attestation.policy.model import ReferenceSet
 
 SETS_SHOWN, VALUES_SHOWN = 4, 32
+EVIDENCE = "docs/spec/policy.md#evidence"
 
 
 def rule(check_id: str, holds: bool, expected: str, found: str, reference: str) -> Check:
@@ -25,6 +27,16 @@ def member_or_zeros(check_id: str, found: bytes, allowed: frozenset[bytes], refe
     holds = found in allowed if allowed else not any(found)
     expected = hexes(allowed) if allowed else "zeros"
     return rule(check_id, holds, expected, found.hex() if any(found) else "zeros", reference)
+
+
+def recent(check_id: str, issued: datetime, limit: int, now: datetime) -> Check:
+    """A publication that is at most `limit` seconds old, however long its own dates let it live.
+
+    Who sends evidence chooses among all publications in force, and so can hold back news for that long.
+    """
+    seconds = int((now - issued).total_seconds())
+    found = f"{seconds} s ago, {issued.isoformat()}"
+    return rule(check_id, seconds <= limit, f"issued at most {limit} s ago", found, EVIDENCE)
 
 
 def switch(check_id: str, on: bool, accepted: Iterable[bool], reference: str) -> Check:

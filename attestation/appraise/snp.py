@@ -7,16 +7,20 @@ both exist, a requirement wants both.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attestation.appraise.rules import (
+    EVIDENCE,
     judged,
     listed,
     member_or_zeros,
+    recent,
     rule,
     switch,
 )
 from attestation.check import Check, Outcome
 from attestation.model import Tcb
-from attestation.policy.model import SnpPolicy
+from attestation.policy.model import EvidencePolicy, SnpPolicy
 from attestation.snp.abi import Report
 from attestation.snp.verify import SnpClaims
 
@@ -26,12 +30,13 @@ _NO_AGENT = b"\xff" * 32
 _EITHER = (True, False)
 
 
-def appraise_snp(claims: SnpClaims, policy: SnpPolicy) -> list[Check]:
-    """What runs, how it was launched, and on which hardware and firmware."""
+def appraise_snp(claims: SnpClaims, policy: SnpPolicy, age: EvidencePolicy, *, now: datetime) -> list[Check]:
+    """What runs, how it was launched, and on which hardware, firmware and collateral. `now`: aware."""
     return [
         *appraise_report(claims.report, policy),
         *_firmware(claims, policy),
         *_platform(claims, policy),
+        *_revocation(claims, policy, age, now),
     ]
 
 
@@ -163,8 +168,6 @@ def _mitigations(claims: SnpClaims, policy: SnpPolicy) -> Check:
 def _platform(claims: SnpClaims, policy: SnpPolicy) -> list[Check]:
     key = claims.signing_key
     aliased = claims.report.platform_info.alias_check_complete
-    enforced = claims.crl_this_update
-    crl = Outcome.PASS if enforced is not None or not policy.require_crl else Outcome.UNDECIDED
     return [
         rule(
             "snp.product.allowed",
@@ -181,13 +184,23 @@ def _platform(claims: SnpClaims, policy: SnpPolicy) -> list[Check]:
             "complete" if aliased else "not done",
             f"{_SNP}; AMD-SB-3015",
         ),
-        judged(
-            "snp.crl.present",
-            crl,
-            "enforced" if policy.require_crl else "any",
-            "none supplied" if enforced is None else f"made {enforced.isoformat()}",
-            _SNP,
-        ),
+    ]
+
+
+def _revocation(claims: SnpClaims, policy: SnpPolicy, age: EvidencePolicy, now: datetime) -> list[Check]:
+    """Whether a list was enforced is one question; how old the newest of them may be is another."""
+    made, limit = claims.crl_this_update, age.max_crl_age_seconds
+    wanted = "enforced" if policy.require_crl else "any"
+    if made is None:
+        missing = Outcome.UNDECIDED if policy.require_crl else Outcome.PASS
+        no_age = f"issued at most {limit} s ago"
+        return [
+            judged("snp.crl.present", missing, wanted, "none supplied", _SNP),
+            judged("snp.crl.age", Outcome.NOTED, no_age, "none enforced", EVIDENCE),
+        ]
+    return [
+        judged("snp.crl.present", Outcome.PASS, wanted, f"made {made.isoformat()}", _SNP),
+        recent("snp.crl.age", made, limit, now),
     ]
 
 

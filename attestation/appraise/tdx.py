@@ -13,6 +13,7 @@ from attestation.appraise.rules import (
     listed,
     member_or_zeros,
     on_off,
+    recent,
     reference_set,
     rule,
     switch,
@@ -33,7 +34,7 @@ def appraise_tdx(claims: TdxClaims, policy: TdxPolicy, age: EvidencePolicy, *, n
     return [
         *appraise_body(claims.body, policy),
         *_platform(claims, policy),
-        _collateral_age(claims, age, now),
+        *_ages(claims, age, now),
     ]
 
 
@@ -106,7 +107,6 @@ def _service_td(body: TdReport, allowed: frozenset[bytes]) -> Check:
     )
 
 
-def _platform(claims: TdxClaims, policy: TdxPolicy) -> list[Check]:
 def service_td_left_out(body: TdReport) -> str:
     """What a body without MRSERVICETD says of service TDs, in words; empty for one that has the field."""
     if body.mrservicetd is not None:
@@ -116,6 +116,7 @@ def service_td_left_out(body: TdReport) -> str:
     )
 
 
+def _platform(claims: TdxClaims, policy: TdxPolicy) -> list[Check]:
     unnamed = set(claims.advisory_ids) - policy.advisories
     number, minimum = claims.evaluation_number, policy.minimum_evaluation_number
     parts = f"platform {claims.platform_status}, module {claims.module_status or 'part of the platform'}, "
@@ -146,14 +147,10 @@ def service_td_left_out(body: TdReport) -> str:
     ]
 
 
-def _collateral_age(claims: TdxClaims, age: EvidencePolicy, now: datetime) -> Check:
-    """A host that holds back news has until this limit, however long Intel lets its collateral live."""
-    seconds = int((now - claims.collateral_issued).total_seconds())
-    limit = age.max_collateral_age_seconds
-    return rule(
-        "tdx.collateral.age",
-        seconds <= limit,
-        f"issued at most {limit} s ago",
-        f"{seconds} s ago, {claims.collateral_issued.isoformat()}",
-        "docs/spec/policy.md#evidence",
-    )
+def _ages(claims: TdxClaims, age: EvidencePolicy, now: datetime) -> list[Check]:
+    """The root's list lives for a year; everything else that Intel publishes, for a month."""
+    issued, listed_at = claims.collateral_issued, claims.root_crl_issued
+    return [
+        recent("tdx.collateral.age", issued, age.max_collateral_age_seconds, now),
+        recent("tdx.crl.age", listed_at, age.max_crl_age_seconds, now),
+    ]

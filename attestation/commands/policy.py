@@ -141,7 +141,8 @@ class _Judge:
         hardware = read_raw(tee, directory)
         collateral = self.supplement.gather(hardware, self.now)
         appraisal = verify_hardware(hardware, collateral, self.rules, now=self.now)
-        return draft_policy(self._claims(appraisal, hardware, collateral), source=f"{tee} in {directory}")
+        claims = self._claims(appraisal, hardware, collateral)
+        return draft_policy(claims, source=f"{tee} in {directory}", now=self.now)
 
     def document(self, target: str, nonce: bytes | None, ca: Path | None) -> str:
         """A draft from a document, or from what a URL answers to a fresh nonce."""
@@ -161,7 +162,7 @@ class _Judge:
             raw, collateral, self.rules, nonce=nonce, now=self.now, connection_spki_sha256=connection
         )
         claims = self._claims(appraisal, parts.hardware, collateral)
-        return draft_policy(claims, manifest=manifest, settings=settings, source=target)
+        return draft_policy(claims, manifest=manifest, settings=settings, source=target, now=self.now)
 
     def _claims(self, appraisal: Appraisal, hardware: Hardware, collateral: Collateral) -> Claims:
         """The claims behind an appraisal, or an end that names what stands in their way."""

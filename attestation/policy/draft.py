@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from attestation.azure.verify import VtpmClaims
 from attestation.formats.manifest import Manifest
@@ -17,6 +18,7 @@ from attestation.pins import write_pin
 from attestation.policy.model import (
     BUILT_IN,
     FORMAT,
+    MAX_CRL_AGE_SECONDS,
     PCR_REGISTERS,
     SHIPPED_TCB_FLOORS,
     TD_ATTRIBUTES,
@@ -58,11 +60,13 @@ def draft_policy(
     manifest: Manifest | None = None,
     settings: Settings | None = None,
     source: str = "",
+    now: datetime | None = None,
 ) -> str:
     """Return the TOML text of a draft.
 
     `claims` are authentic; `manifest` is the one bound into the same evidence, `settings` what the attested
-    configuration says, if there were any; `source` tells readers where the evidence was found.
+    configuration says, if there were any; `source` tells readers where the evidence was found. A list that
+    is older at `now` than the default allows gets a line; without an aware time nothing is said of age.
     """
     tables: Tables = {"": _top(claims)}
     if isinstance(claims, VtpmClaims):
@@ -73,6 +77,7 @@ def draft_policy(
         hardware = claims
         tables |= _direct("", hardware)
     tables["operators.drafted"] = _operator(hardware)
+    tables["evidence"] = [] if now is None else _crl_age(hardware, now)
     if manifest is not None:
         tables["manifest"] = _manifest(manifest)
     if settings is not None:
@@ -98,11 +103,6 @@ def _tee(claims: SnpClaims | TdxClaims | VtpmClaims) -> str:
     return "tdx" if isinstance(claims, TdxClaims) else "sev-snp"
 
 
-def _is_debuggable(claims: SnpClaims | TdxClaims) -> bool:
-    if isinstance(claims, TdxClaims):
-        return claims.body.td_attributes.debug or claims.body.td_attributes.other_tud != 0
-    return claims.report.policy.debug
-
 def _never_accepted(claims: SnpClaims | TdxClaims) -> list[str]:
     """Why no policy accepts this guest, whatever gets confirmed."""
     hides = isinstance(claims, TdxClaims) and claims.body.hides_service_td
@@ -112,6 +112,11 @@ def _never_accepted(claims: SnpClaims | TdxClaims) -> list[str]:
     }
     return [f"# NO POLICY ACCEPTS THIS GUEST: {reason}.\n" for reason, holds in reasons.items() if holds]
 
+
+def _is_debuggable(claims: SnpClaims | TdxClaims) -> bool:
+    if isinstance(claims, TdxClaims):
+        return claims.body.td_attributes.debug or claims.body.td_attributes.other_tud != 0
+    return claims.report.policy.debug
 
 
 def _direct(prefix: str, claims: SnpClaims | TdxClaims) -> Tables:
@@ -210,6 +215,15 @@ def _operator(claims: SnpClaims | TdxClaims) -> list[Line]:
     if claims.csp_id is not None:
         return [Line("csp_ids", [claims.csp_id], note)]
     return [Line("chip_ids", [claims.report.chip_id.hex()], note)]
+
+
+def _crl_age(claims: SnpClaims | TdxClaims, now: datetime) -> list[Line]:
+    """The age of the enforced list in whole days, rounded up, where it is beyond the default."""
+    made = claims.root_crl_issued if isinstance(claims, TdxClaims) else claims.crl_this_update
+    days = 0 if made is None else -((made - now) // timedelta(days=1))
+    seconds = days * 86_400
+    beyond = BUILT_IN.evidence.max_crl_age_seconds < seconds <= MAX_CRL_AGE_SECONDS
+    return [Line("max_crl_age_seconds", seconds, _WEAKER)] if beyond else []
 
 
 def _manifest(manifest: Manifest) -> list[Line]:

@@ -361,6 +361,11 @@ def _evidence(policy: Policy) -> list[str]:
             evidence.max_collateral_age_seconds <= default.max_collateral_age_seconds,
             f"accepts what Intel published {_span(evidence.max_collateral_age_seconds)} ago at most",
         ),
+        _compared(
+            evidence.max_crl_age_seconds <= default.max_crl_age_seconds,
+            "accepts AMD's and Intel's lists of revoked authorities of "
+            f"{_span(evidence.max_crl_age_seconds)} ago at most",
+        ),
     ]
 
 

@@ -51,6 +51,9 @@ SHIPPED_TCB_FLOORS: Mapping[str, Tcb] = MappingProxyType(
 # number was judged by knowledge that is a year old. 20 has been seen since; this floor only rises.
 SHIPPED_EVALUATION_NUMBER = 18
 DEFAULT_COLLATERAL_AGE_SECONDS = 32 * 86_400
+# Lists of what a root has revoked are made once in 12 to 13 months, by AMD and by Intel. Two years is the
+# most that a policy may state.
+DEFAULT_CRL_AGE_SECONDS, MAX_CRL_AGE_SECONDS = 400 * 86_400, 731 * 86_400
 
 Pins: TypeAlias = Mapping[str, frozenset[bytes]]
 
@@ -191,12 +194,14 @@ class ConfigPolicy:
 class EvidencePolicy:
     """Age. Without a nonce nothing proves it; `max_age_seconds` bounds how long a manifest may claim.
 
-    `max_collateral_age_seconds` bounds how old Intel's oldest collateral may be, whatever its own dates say.
+    `max_collateral_age_seconds` bounds how old Intel's oldest collateral may be, whatever its own dates say,
+    but for the list of what the root has revoked: `max_crl_age_seconds` bounds that one, and AMD's.
     """
 
     accept_without_nonce: bool = False
     max_age_seconds: int = 90_000
     max_collateral_age_seconds: int = DEFAULT_COLLATERAL_AGE_SECONDS
+    max_crl_age_seconds: int = DEFAULT_CRL_AGE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from attestation.model import Tcb
 from attestation.pins import read_pin
 from attestation.policy.model import (
     FORMAT,
+    MAX_CRL_AGE_SECONDS,
     PCR_REGISTERS,
     PRODUCTS,
     SHIPPED_TCB_FLOORS,
@@ -224,6 +225,7 @@ _EVIDENCE: Mapping[str, _Reader] = MappingProxyType(
         "accept_without_nonce": boolean,
         "max_age_seconds": between(1, MAX_AGE_SECONDS),
         "max_collateral_age_seconds": between(1, MAX_AGE_SECONDS),
+        "max_crl_age_seconds": between(1, MAX_CRL_AGE_SECONDS),
     }
 )
 

@@ -33,7 +33,8 @@ class TdxClaims:
 
     `status` is the worst of platform, TDX module (None if it is too old to have an identity) and quoting
     enclave, in Intel's words; `advisory_ids` explain it. `evaluation_number` is the lower of TCB info and QE
-    identity, `collateral_issued` the oldest issue of these two and the PCK CRL.
+    identity, `collateral_issued` the oldest issue of these two and the PCK CRL, `root_crl_issued` that of the
+    root's CRL, which lives for a year.
     """
 
     quote: Quote
@@ -46,6 +47,7 @@ class TdxClaims:
     advisory_ids: tuple[str, ...]
     evaluation_number: int
     collateral_issued: datetime
+    root_crl_issued: datetime
     root_spki_sha256: bytes
     insecure: bool
 
@@ -85,6 +87,7 @@ def _claims(case: Case) -> TdxClaims:
         advisory_ids=evaluation.advisory_ids,
         evaluation_number=case.evaluation_number,
         collateral_issued=issued,
+        root_crl_issued=present(case.root_crl).last_update_utc,
         root_spki_sha256=spki_digest(case.root),
         insecure=case.is_development,
     )

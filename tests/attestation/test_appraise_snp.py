@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -151,6 +152,37 @@ def test_the_default_accepts_exactly_the_bits_that_cost_a_well_run_machine_nothi
     sound = machine & GOOD_MACHINE == GOOD_MACHINE
     found = outcomes(changed(claims, {"policy": bits, "platform_info": machine, "vmpl": vmpl}))
     assert (found == {}) is (not harmful and sound and vmpl == 0)
+
+
+@pytest.mark.parametrize(
+    ("days", "toml", "accepted"),
+    [
+        (400, "", True),
+        (401, "", False),
+        (401, "[evidence]\nmax_crl_age_seconds = 34646400\n", True),
+        (32, "[evidence]\nmax_crl_age_seconds = 2764800\n", True),
+        (33, "[evidence]\nmax_crl_age_seconds = 2764800\n", False),
+    ],
+)
+def test_a_revocation_list_that_is_current_may_still_be_too_old(
+    genoa: World, days: int, toml: str, accepted: bool
+) -> None:
+    """Lists live for a year, and who sends the evidence chooses among those in force."""
+    crl = genoa.crl(made=NOW - timedelta(days=days))
+    claims = snp_claims(genoa.issue(measurement=MEASUREMENT, crls=(crl,)))
+    assert outcomes(claims, toml) == ({} if accepted else {"snp.crl.age": "fail"})
+
+
+def test_the_newest_enforced_revocation_list_counts(genoa: World) -> None:
+    lists = tuple(genoa.crl(made=NOW - timedelta(days=days)) for days in (401, 400, 402))
+    assert outcomes(snp_claims(genoa.issue(measurement=MEASUREMENT, crls=lists))) == {}
+
+
+def test_without_a_revocation_list_there_is_no_age_to_judge(claims: SnpClaims) -> None:
+    """That it is missing is another check's to say."""
+    without = replace(claims, crl_this_update=None)
+    assert outcomes(without) == {"snp.crl.present": "undecided", "snp.crl.age": "noted"}
+    assert outcomes(without, "require_crl = false\n") == {"snp.crl.age": "noted"}
 
 
 def test_nothing_is_accepted_without_a_measurement(claims: SnpClaims) -> None:

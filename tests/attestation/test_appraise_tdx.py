@@ -120,6 +120,8 @@ REFUSED: list[Case] = [
     ("tdx.smt", {"configuration": None}, "[tdx]\nallow_smt = false"),
     ("tdx.collateral.age", {}, "[evidence]\nmax_collateral_age_seconds = 86399"),
     ("tdx.collateral.age", {"issued": NOW - timedelta(days=33)}, ""),
+    ("tdx.crl.age", {}, "[evidence]\nmax_crl_age_seconds = 86399"),
+    ("tdx.crl.age", {"root_crl_issued": NOW - timedelta(days=401)}, ""),
 ]
 
 ACCEPTED: list[Case] = [
@@ -163,6 +165,8 @@ ACCEPTED: list[Case] = [
     ("tdx.tcb.evaluation", {"tcb_evaluation_number": 3}, "[tdx]\nminimum_evaluation_number = 3"),
     ("tdx.smt", {"configuration": (True, True, False)}, "[tdx]\nallow_smt = false"),
     ("tdx.collateral.age", {}, "[evidence]\nmax_collateral_age_seconds = 86400"),
+    ("tdx.crl.age", {}, "[evidence]\nmax_crl_age_seconds = 86400"),
+    ("tdx.crl.age", {"root_crl_issued": NOW - timedelta(days=400)}, ""),
 ]
 
 

@@ -83,6 +83,9 @@ def test_the_paravisors_hardware_is_judged_by_its_own_table(
     late = "[evidence]\nmax_collateral_age_seconds = 60\n"
     fresh = vtpm_claims(azure_tdx(intel, tpm))
     assert outcomes(fresh, ALLOWED, TDX, late, GUEST) == NOTED | {"tdx.collateral.age": "fail"}
+    listed = "[evidence]\nmax_crl_age_seconds = 60\n"
+    assert outcomes(fresh, ALLOWED, TDX, listed, GUEST) == NOTED | {"tdx.crl.age": "fail"}
+    assert outcomes(claims, ALLOWED, SNP, listed, GUEST) == NOTED | {"snp.crl.age": "fail"}
 
 
 def test_operators_name_the_hardware_below_the_paravisor(claims: VtpmClaims) -> None:

@@ -78,6 +78,7 @@ SNP: list[Words] = [
     ("snp.alias_check", "[snp]\nrequire_alias_check = false", "any", "complete"),
     ("snp.crl.present", "", "enforced", "made 2026-11-20T12:00:00+00:00"),
     ("snp.crl.present", "[snp]\nrequire_crl = false", "any", "made 2026-11-20T12:00:00+00:00"),
+    ("snp.crl.age", "", "issued at most 34560000 s ago", "86400 s ago, 2026-11-20T12:00:00+00:00"),
 ]
 
 TDX: list[Words] = [
@@ -101,6 +102,7 @@ TDX: list[Words] = [
     ("tdx.smt", "", "any", "on"),
     ("tdx.smt", "[tdx]\nallow_smt = false", "off", "on"),
     ("tdx.collateral.age", "", "issued at most 2764800 s ago", "86400 s ago, 2026-11-20T12:00:00+00:00"),
+    ("tdx.crl.age", "", "issued at most 34560000 s ago", "86400 s ago, 2026-11-20T12:00:00+00:00"),
 ]
 
 
@@ -131,11 +133,11 @@ def test_intel_checks_show(intel: IntelWorld, check_id: str, toml: str, expected
     ("changes", "check_id", "found"),
     [
         ({"td_attributes": 1 << 28 | 1 << 30 | 1 << 40}, "tdx.attributes", "pks, reserved 0x10000000000"),
-        ({"version": 5, "mrservicetd": b"\x01" * 48}, "tdx.service_td", ONES),
-        (
         ({"version": 5}, "tdx.service_td", "none"),
-            {"platform_advisories": ("INTEL-SA-2", "INTEL-SA-1")},
+        ({"version": 5, "mrservicetd": b"\x01" * 48}, "tdx.service_td", ONES),
         ({"td_attributes": 1 << 28 | 1 << 29}, "tdx.service_td", "not stated, and the TD is migratable"),
+        (
+            {"platform_advisories": ("INTEL-SA-2", "INTEL-SA-1")},
             "tdx.tcb.advisories",
             "INTEL-SA-1, INTEL-SA-2",
         ),
@@ -160,6 +162,7 @@ def test_unusual_amd_machines_show(genoa: World, turin: SnpClaims) -> None:
     old = replace(turin, report=report, crl_this_update=None)
     assert words(old, "snp.mitigations", "")[1] == "no vectors"
     assert words(old, "snp.crl.present", "")[1] == "none supplied"
+    assert words(old, "snp.crl.age", "") == ("issued at most 34560000 s ago", "none enforced")
     moving = replace(turin, report=replace(turin.report, report_id_ma=bytes(32)))
     assert words(moving, "snp.migration", "")[1] == "possible"
     platform = replace(turin.report.platform_info, alias_check_complete=False)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
     "rule",
+    "recent",
     "judged",
     "member_or_zeros",
     "switch",

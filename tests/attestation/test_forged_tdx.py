@@ -38,7 +38,7 @@ def test_accepts_every_form_of_quote_and_tells_what_it_says(intel: IntelWorld, f
     assert (claims.status, claims.platform_status, claims.qe_status) == ("UpToDate",) * 3
     assert (claims.module_status, claims.advisory_ids, claims.insecure) == ("UpToDate", (), False)
     assert claims.evaluation_number == 20
-    assert claims.collateral_issued == NOW - timedelta(days=1)
+    assert claims.collateral_issued == claims.root_crl_issued == NOW - timedelta(days=1)
     assert claims.root_spki_sha256 == spki_sha256(intel.root)
     assert (facts["version"], facts["tcb_status"]) == (form["version"], "UpToDate")
 

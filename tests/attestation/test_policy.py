@@ -50,6 +50,7 @@ def test_everything_that_is_not_set_is_strict() -> None:
     assert not policy.config.insecure_development
     assert not policy.evidence.accept_without_nonce
     assert policy.evidence.max_collateral_age_seconds == 32 * 24 * 3600
+    assert policy.evidence.max_crl_age_seconds == 400 * 24 * 3600
 
 
 def test_every_switch_of_the_default_is_the_strict_one_unless_no_real_machine_has_it() -> None:
@@ -152,7 +153,7 @@ def test_every_field_is_read() -> None:
         ),
         manifest=ManifestPolicy(frozenset({"a"}), frozenset({"operator"}), frozenset({"witness"}), 9),
         config=ConfigPolicy(frozenset({b"\x06" * 48}), {"127.0.0.1:9": frozenset({b"\x05" * 32})}, True),
-        evidence=EvidencePolicy(True, 60, 61),
+        evidence=EvidencePolicy(True, 60, 61, 62),
         reference=ReferencePolicy((), frozenset({b"\x08" * 32}), 4),
         insecure_development_root=b"\x05" * 32,
     )
@@ -213,6 +214,8 @@ def test_there_is_no_field_that_accepts_a_debug_guest() -> None:
         ("[evidence]\nmax_age_seconds = 1", lambda p: p.evidence.max_age_seconds, 1),
         ("[evidence]\nmax_age_seconds = 31622400", lambda p: p.evidence.max_age_seconds, 31_622_400),
         ("[evidence]\nmax_collateral_age_seconds = 1", lambda p: p.evidence.max_collateral_age_seconds, 1),
+        ("[evidence]\nmax_crl_age_seconds = 1", lambda p: p.evidence.max_crl_age_seconds, 1),
+        ("[evidence]\nmax_crl_age_seconds = 63158400", lambda p: p.evidence.max_crl_age_seconds, 63_158_400),
         ("[reference]\nminimum_release_number = 0", lambda p: p.reference.minimum_release_number, 0),
         (f"[operators.{'a' * 100}]\nppids = ['{'00' * 16}']", lambda p: p.operators[0].name, "a" * 100),
         (f"[operators.a]\nppids = ['{'00' * 16}']", lambda p: p.operators[0].name, "a"),

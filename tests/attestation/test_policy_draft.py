@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,42 @@ def test_a_draft_says_first_that_no_policy_accepts_a_guest_under_debug(
         draft = draft_policy(claims)
         assert "NO POLICY ACCEPTS THIS GUEST" in draft
         assert objections(claims, confirmed(draft)) in (["snp.debug"], ["tdx.debug"])
+
+
+def test_a_draft_says_first_that_no_policy_accepts_a_td_whose_quote_hides_who_may_move_it(
+    intel: IntelWorld,
+) -> None:
+    hidden = tdx_claims(intel.issue(td_attributes=1 << 28 | 1 << 29))
+    draft = draft_policy(hidden)
+    assert "# NO POLICY ACCEPTS THIS GUEST: it can be moved" in draft
+    assert objections(hidden, confirmed(draft)) == ["tdx.service_td"]
+    stated = tdx_claims(intel.issue(version=5, td_attributes=1 << 28 | 1 << 29))
+    assert "NO POLICY" not in draft_policy(stated)
+    assert objections(stated, confirmed(draft_policy(stated))) == []
+
+
+@pytest.mark.parametrize(("days", "named"), [(399, False), (401, True), (730, True)])
+def test_a_draft_names_the_age_of_an_old_revocation_list(
+    genoa: World, intel: IntelWorld, tpm: TpmWorld, days: int, named: bool
+) -> None:
+    made = NOW - timedelta(days=days, seconds=-1)
+    crls = (genoa.crl(made=made),)
+    for claims in (
+        snp_claims(genoa.issue(crls=crls)),
+        tdx_claims(intel.issue(root_crl_issued=made)),
+        vtpm_claims(azure_snp(genoa, tpm, crls=crls)),
+    ):
+        draft = draft_policy(claims, now=NOW)
+        assert (f"max_crl_age_seconds = {days * 86_400}  {MARK}: weaker" in draft) is named
+        assert objections(claims, confirmed(draft)) == []
+        assert "max_crl_age" not in draft_policy(claims)
+
+
+def test_a_draft_states_no_age_that_no_policy_may_state(intel: IntelWorld) -> None:
+    ancient = tdx_claims(intel.issue(root_crl_issued=NOW - timedelta(days=800)))
+    draft = draft_policy(ancient, now=NOW)
+    assert "max_crl_age" not in draft
+    assert objections(ancient, confirmed(draft)) == ["tdx.crl.age"]
 
 
 def drafted(scene: Scene) -> str:

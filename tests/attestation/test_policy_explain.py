@@ -91,6 +91,7 @@ WEAKENED: list[tuple[dict[str, Any], str]] = [
     ({"evidence": EvidencePolicy(accept_without_nonce=True)}, "of any age"),
     ({"evidence": EvidencePolicy(max_age_seconds=90_001)}, "90001 seconds"),
     ({"evidence": EvidencePolicy(max_collateral_age_seconds=33 * 86_400)}, "33 days"),
+    ({"evidence": EvidencePolicy(max_crl_age_seconds=401 * 86_400)}, "authorities of 401 days ago"),
     ({"insecure_development_root": bytes(32)}, "INSECURE: accepts simulated hardware"),
 ]
 
@@ -111,6 +112,7 @@ STRICTER: list[dict[str, Any]] = [
     {"tdx": TdxPolicy(statuses=frozenset())},
     {"manifest": ManifestPolicy(rollback=frozenset({"witness"}), minimum_ledger_epoch=4)},
     {"evidence": EvidencePolicy(max_age_seconds=60, max_collateral_age_seconds=3600)},
+    {"evidence": EvidencePolicy(max_crl_age_seconds=32 * 86_400)},
     {"operators": (Operator("ours", chip_ids=frozenset({bytes(64)})),)},
     {"tees": frozenset({"tdx"})},
     {"tees": frozenset()},

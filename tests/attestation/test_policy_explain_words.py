@@ -78,6 +78,7 @@ How fresh it has to be
   - requires an answer to the verifier's own question (nonce)
   - accepts keys that live for 25 hours from now at most
   - accepts what Intel published 32 days ago at most
+  - accepts AMD's and Intel's lists of revoked authorities of 400 days ago at most
 
 Refused whatever a policy says
   - evidence under other root keys than AMD's and Intel's (and the one above, if there is one)
@@ -208,6 +209,7 @@ How fresh it has to be
   ! accepts evidence of any age if the verifier asked no question of its own
   - accepts keys that live for 1 minutes from now at most
   - accepts what Intel published 61 seconds ago at most
+  - accepts AMD's and Intel's lists of revoked authorities of 62 seconds ago at most
 
 Refused whatever a policy says
   - evidence under other root keys than AMD's and Intel's (and the one above, if there is one)

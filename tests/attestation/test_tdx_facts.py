@@ -48,6 +48,14 @@ def test_collateral_is_as_old_as_its_oldest_piece(intel: IntelWorld, part: str) 
     _, claims, _ = authenticate_tdx(intel.issue(**{f"{part}_issued": oldest}))
     assert claims is not None
     assert claims.collateral_issued == oldest
+    assert claims.root_crl_issued == NOW - timedelta(days=1)
+
+
+def test_the_roots_list_lives_longer_and_its_age_is_told_apart(intel: IntelWorld) -> None:
+    made = NOW - timedelta(days=360)
+    _, claims, _ = authenticate_tdx(intel.issue(root_crl_issued=made))
+    assert claims is not None
+    assert (claims.root_crl_issued, claims.collateral_issued) == (made, NOW - timedelta(days=1))
 
 
 def test_collateral_without_its_signers_chain_is_undecided(intel: IntelWorld) -> None:

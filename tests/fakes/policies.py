@@ -97,6 +97,7 @@ insecure_development = true
 accept_without_nonce = true
 max_age_seconds = 60
 max_collateral_age_seconds = 61
+max_crl_age_seconds = 62
 [reference]
 releases = []
 release_keys = ["{"08" * 32}"]

@@ -286,4 +286,11 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "AMD's list of withdrawn certificates was there and was enforced, if the policy needs it.",
         "Withdrawals after that list was made.",
     ),
+    "snp.crl.age": (
+        "machine",
+        "Age of AMD's revocation list",
+        "AMD's list of withdrawn certificates was made recently enough for the policy.",
+        "Withdrawals since then: such lists live for a year, so that by default one may be 400 days old, and "
+        "whoever sends the evidence can choose an old one.",
+    ),
 }

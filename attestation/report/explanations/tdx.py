@@ -226,9 +226,17 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "tdx.collateral.age": (
         "machine",
         "Age of Intel's lists",
-        "Intel's lists were issued recently enough for the policy, so the host cannot hold back newer "
-        "ones for long.",
-        "News that Intel published within that span.",
+        "Intel's lists of firmware levels and of withdrawn machines, and its description of the quoting "
+        "enclave, are recent enough for the policy, so the host cannot hold back newer ones for long.",
+        "News that Intel published within that span, and withdrawals of Intel's own authorities: their list "
+        "has a check of its own.",
+    ),
+    "tdx.crl.age": (
+        "machine",
+        "Age of the root's revocation list",
+        "Intel's list of withdrawn authorities was made recently enough for the policy.",
+        "Withdrawals since then: such lists live for a year, so that by default one may be 400 days old, and "
+        "whoever sends the evidence can choose an old one.",
     ),
     "tdx.smt": (
         "machine",
