@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attestation.appraise.rules import hexes, listed, on_off, rule
+from attestation.appraise.rules import hexes, judged, listed, on_off, rule
 from attestation.appraise.tdx import service_td_left_out
 from attestation.azure.verify import VtpmClaims
-from attestation.check import Check
+from attestation.check import Check, Outcome
 from attestation.snp.abi import Report
 from attestation.snp.verify import SnpClaims
 from attestation.tdx.body import TdReport
@@ -30,13 +30,27 @@ class Baseline:
 
 def appraise_baseline(claims: SnpClaims | TdxClaims | VtpmClaims) -> list[Check]:
     """Judge authentic claims of any platform by the baseline rule; below a paravisor, the paravisor's."""
-    hardware = claims.hardware if isinstance(claims, VtpmClaims) else claims
+    if isinstance(claims, VtpmClaims):
+        return [*appraise_baseline(claims.hardware), _paravisor(claims.hardware)]
+    if isinstance(claims, SnpClaims):
+        return baseline_of_report(claims.report)
+    status = rule("baseline.tcb_status", claims.status in STATUSES, listed(STATUSES), claims.status, _SPEC)
+    return [*baseline_of_body(claims.body), status]
+
+
+def _paravisor(hardware: SnpClaims | TdxClaims) -> Check:
+    """Only its measurement tells Microsoft's paravisor from a guest that plays one, and nothing is listed."""
     if isinstance(hardware, SnpClaims):
-        return baseline_of_report(hardware.report)
-    status = rule(
-        "baseline.tcb_status", hardware.status in STATUSES, listed(STATUSES), hardware.status, _SPEC
+        found = f"MEASUREMENT {hardware.report.measurement.hex()}"
+    else:
+        found = f"MRTD {hardware.body.mrtd.hex()}"
+    return judged(
+        "baseline.paravisor",
+        Outcome.NOTED,
+        "Microsoft's paravisor, which only a policy can name",
+        f"{found}, compared with nothing",
+        _SPEC,
     )
-    return [*baseline_of_body(hardware.body), status]
 
 
 def baseline_of_report(report: Report) -> list[Check]:

@@ -18,6 +18,7 @@ from attestation.eventlog.events import DIGEST_SIZE, REGISTERS, Event, label, sh
 from attestation.model import Fact, Facts
 
 _ZERO = bytes(DIGEST_SIZE)
+_OTHER_NAMES = {"TCG CCEL": "event_log_ccel", "dstack JSON": "event_log_dstack"}
 _SPEC = "docs/spec/eventlog.md"
 _EXPECTED = {
     "eventlog.parse": "an event log, if there is one, can be read",
@@ -61,8 +62,9 @@ def check_event_logs(
     """Compare the logs that there are with the four RTMRs of an authentic quote.
 
     Without a log every check is noted, and decides nothing. With both, each has to lead to the same RTMRs,
-    and dstack's, which says more, is returned. An RTMR that is not zero and that no log speaks about leaves
-    the replay undecided. The log is returned only if nothing objects; facts whatever the outcome.
+    and the one that covers more of them is returned; of equals dstack's, which says more. An RTMR that is not
+    zero and that no log speaks about leaves the replay undecided. The log is returned only if nothing
+    objects; facts whatever the outcome.
     """
     logs, unreadable = _read(ccel, dstack_log)
     if not logs and not unreadable:
@@ -73,8 +75,9 @@ def check_event_logs(
         _check("eventlog.replay", _replayed(logs, rtmrs)),
     ]
     holds = all(check.outcome in DECIDES_NOTHING_BAD for check in checks)
-    facts = {_fact_name(log, logs): _facts(log, rtmrs) for log in logs}
-    return checks, logs[-1] if holds else None, facts
+    fullest = max(reversed(logs), key=lambda log: len(log.registers), default=None)
+    facts = {_fact_name(log, fullest): _facts(log, rtmrs) for log in logs}
+    return checks, fullest if holds else None, facts
 
 
 def _check(name: str, finding: Finding) -> Check:
@@ -112,8 +115,8 @@ def _digests(logs: list[EventLog]) -> Finding:
     events = [event for log in logs for event in log.events]
     wrong = [event for event in events if event.contradicts_itself]
     if wrong:
-        first = events.index(wrong[0])
-        return Outcome.FAIL, f"{len(wrong)} are not; the first is event {first}, {wrong[0].type_name}"
+        first, are = events.index(wrong[0]), "is" if len(wrong) == 1 else "are"
+        return Outcome.FAIL, f"{len(wrong)} {are} not; the first is event {first}, {wrong[0].type_name}"
     return Outcome.PASS, f"{sum(event.recomputed for event in events)} of {len(events)} were recomputed"
 
 
@@ -123,6 +126,9 @@ def _replayed(logs: list[EventLog], rtmrs: Sequence[bytes]) -> Finding:
     differing = sorted({n for log in logs for n in log.registers if log.replay[n] != rtmrs[n]})
     if differing:
         return Outcome.FAIL, f"{_names(differing)}: the signed value is another"
+    if any(rtmr != _ZERO for rtmr in rtmrs) and not all(log.registers for log in logs):
+        idle = " and ".join(log.format for log in logs if not log.registers)
+        return Outcome.FAIL, f"RTMRs are not zero, and {idle} is a log that extends no register"
     told = frozenset[int]().union(*(log.registers for log in logs))
     silent = [n for n in range(REGISTERS) if n not in told and rtmrs[n] != _ZERO]
     if silent:
@@ -134,8 +140,9 @@ def _names(registers: Sequence[int]) -> str:
     return ", ".join(f"RTMR{n}" for n in registers)
 
 
-def _fact_name(log: EventLog, logs: list[EventLog]) -> str:
-    return "event_log" if log is logs[-1] else "event_log_ccel"
+def _fact_name(log: EventLog, fullest: EventLog | None) -> str:
+    """The fullest log stands for both; the other one is named by its kind."""
+    return "event_log" if log is fullest else _OTHER_NAMES[log.format]
 
 
 def _facts(log: EventLog, rtmrs: Sequence[bytes]) -> Fact:

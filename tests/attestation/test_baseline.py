@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from attestation.appraise.baseline import appraise_baseline
+from attestation.check import Outcome
 from attestation.snp.abi import guest_policy
 from tests.conftest import find_evidence
 from tests.fakes.amd import World
@@ -105,3 +106,21 @@ def test_shows_what_it_found(genoa: World, intel: IntelWorld) -> None:
 def test_below_a_paravisor_its_hardware_is_judged(genoa: World, intel: IntelWorld, tpm: TpmWorld) -> None:
     assert failed(vtpm_claims(azure_snp(genoa, tpm))) == []
     assert failed(vtpm_claims(azure_tdx(intel, tpm, td_attributes=1))) == ["baseline.debug"]
+
+
+def test_what_the_paravisor_measures_is_shown_because_nothing_compared_it(
+    genoa: World, intel: IntelWorld, tpm: TpmWorld
+) -> None:
+    """Any guest at VMPL 0 could have made up a TPM of its own: only a policy knows the paravisor."""
+    anybody = b"\x99" * 48
+    for claims, name in (
+        (vtpm_claims(azure_snp(genoa, tpm, measurement=anybody)), "MEASUREMENT"),
+        (vtpm_claims(azure_tdx(intel, tpm, mrtd=anybody)), "MRTD"),
+    ):
+        checks = appraise_baseline(claims)
+        assert [check.id for check in checks] == [
+            *(check.id for check in appraise_baseline(claims.hardware)),
+            "baseline.paravisor",
+        ]
+        assert checks[-1].outcome is Outcome.NOTED
+        assert checks[-1].found == f"{name} {anybody.hex()}, compared with nothing"

@@ -175,7 +175,9 @@ def test_refuses_a_payload_that_is_not_what_its_digest_says() -> None:
     assert log is None
     failed = [check for check in checks if check.outcome == "fail"]
     assert [check.id for check in failed] == ["eventlog.digests"]
-    assert "event 0, EV_EFI_VARIABLE_DRIVER_CONFIG" in failed[0].found
+    assert failed[0].found == "1 is not; the first is event 0, EV_EFI_VARIABLE_DRIVER_CONFIG"
+    twice, _, _ = check_event_logs(ccel(lying * 2), None, rtmrs(lying * 2))
+    assert "2 are not; the first is event 0, " in twice[1].found
 
 
 def test_the_order_of_events_within_a_register_counts() -> None:
@@ -194,18 +196,51 @@ def test_a_register_that_was_extended_but_is_in_no_log_leaves_it_undecided() -> 
     registers = rtmrs(RECORDS)
     against = outcomes(check_event_logs(ccel(FIRMWARE), None, registers))
     assert against == {"eventlog.replay": "undecided"}
-    assert outcomes(check_event_logs(None, b"[]", registers)) == {"eventlog.replay": "undecided"}
+
+
+def test_a_log_that_extends_no_register_is_not_that_of_a_machine_that_extended_some() -> None:
+    """Alone, or beside a real one, whose place it would take."""
+    registers = rtmrs(RECORDS)
+    idle = dstack([Record(3, 3, b"compose-hash = the good one")])
+    for logs in ((None, b"[]"), (None, idle), (ccel([Record(0, 3, b"")]), dstack(RECORDS))):
+        checks, log, _ = check_event_logs(*logs, registers)
+        assert log is None
+        (refused,) = [check for check in checks if check.outcome == "fail"]
+        assert refused.id == "eventlog.replay"
+        assert refused.found.endswith("a log that extends no register")
     assert outcomes(check_event_logs(None, b"[]", [ZERO] * 4)) == {}
+    assert outcomes(check_event_logs(None, idle, [ZERO] * 4)) == {}
 
 
-def test_two_logs_may_cover_the_registers_together_and_dstacks_is_returned() -> None:
+def test_an_idle_log_beside_a_real_one_is_refused_and_shown_apart(evidence_dir: Path) -> None:
+    _, registers = case(evidence_dir, CCEL_CASE)
+    raw = (evidence_dir / CCEL_CASE / "ccel_data.bin").read_bytes()
+    idle = dstack([Record(3, 3, b"compose-hash 1234 audited")])
+    result = check_event_logs(raw, idle, registers)
+    assert outcomes(result) == {"eventlog.replay": "fail"}
+    _, _, facts = result
+    assert facts.keys() == {"event_log", "event_log_dstack"}
+    assert facts["event_log"]["events"] == 43  # type: ignore[index,call-overload]
+
+
+def test_the_log_that_covers_more_registers_stands_for_both() -> None:
     own = RECORDS[3:]
     result = check_event_logs(ccel(FIRMWARE), dstack(own), rtmrs(RECORDS))
     assert outcomes(result) == {}
     _, log, facts = result
     assert log is not None
+    assert (log.format, log.registers) == ("TCG CCEL", {0, 1, 2})
+    assert facts["event_log"]["format"] == "TCG CCEL"  # type: ignore[index,call-overload]
+    assert facts["event_log_dstack"]["format"] == "dstack JSON"  # type: ignore[index,call-overload]
+
+
+def test_of_two_logs_that_cover_as_much_dstacks_stands_for_both() -> None:
+    """It says more: its runtime events have names."""
+    result = check_event_logs(ccel(FIRMWARE), dstack(FIRMWARE), rtmrs(FIRMWARE))
+    assert outcomes(result) == {}
+    _, log, facts = result
+    assert log is not None
     assert log.format == "dstack JSON"
-    assert log.registers == {3}
     assert facts["event_log"]["format"] == "dstack JSON"  # type: ignore[index,call-overload]
     assert facts["event_log_ccel"]["format"] == "TCG CCEL"  # type: ignore[index,call-overload]
 

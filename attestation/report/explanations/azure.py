@@ -29,9 +29,10 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     ),
     "azure.vmpl": (
         "vtpm",
-        "Privilege level of the paravisor",
-        "The hardware report was requested by the paravisor, at the highest privilege level.",
-        "Whether that paravisor is trustworthy; its measurement names it.",
+        "Privilege level of the report",
+        "The hardware report was requested at VMPL 0, the highest privilege level.",
+        "Who runs there: Microsoft's paravisor, or whatever else was started in its place. Only the "
+        "measurement tells, if a policy compares it.",
     ),
     "azure.tdreport": (
         "vtpm",
@@ -60,9 +61,16 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "azure.measurement": (
         "software",
         "Measurement of the guest",
-        "All fingerprints of what the guest started are those of one set that the policy lists.",
-        "That this software does what it should; and the paravisor that took the fingerprints has to be "
-        "trusted.",
+        "The registers that the policy judges are those of one set that it lists.",
+        "What registers measured that the policy does not judge; and that this software does what it should. "
+        "The paravisor that took the fingerprints has to be trusted.",
+    ),
+    "azure.unjudged": (
+        "software",
+        "Registers of the guest left out",
+        "The policy judges every register with a fingerprint of what the guest started (PCRs 0 to 15).",
+        "If some are left out: whatever they measured may run. PCRs 16 to 23 are never judged: the guest may "
+        "reset them.",
     ),
     "azure.secure_boot": (
         "software",

@@ -45,4 +45,11 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "No other virtual machine serves this one, so none can have changed it.",
         "Everything else that a policy would look at.",
     ),
+    "baseline.paravisor": (
+        "vtpm",
+        "Which paravisor speaks for the virtual TPM",
+        "Nothing: the fingerprint of the paravisor is shown, and was compared with nothing.",
+        "Whether this is Microsoft's paravisor: on such a machine anybody can start software of his own that "
+        "makes up a TPM. Only a policy that lists the paravisor's measurement tells.",
+    ),
 }

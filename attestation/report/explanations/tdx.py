@@ -146,15 +146,27 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "tdx.measurement": (
         "software",
         "Measurement of the software",
-        "All fingerprints of what was started are those of one set that the policy lists.",
-        "That this software does what it should. On Azure this is Microsoft's paravisor; the guest has a "
-        "check of its own.",
+        "The registers that the policy judges are those of one set that it lists.",
+        "What registers measured that the policy does not judge; and that this software does what it should. "
+        "On Azure this is Microsoft's paravisor; the guest has a check of its own.",
+    ),
+    "tdx.unjudged": (
+        "software",
+        "Registers left out",
+        "The policy judges every register with a fingerprint of what was started.",
+        "If some are left out: whatever they measured may run, such as any kernel or program.",
     ),
     "tdx.mrseam": (
         "machine",
         "Accepted TDX module",
         "The policy accepts this TDX module, if it lists any.",
         "Without a list any module passes that Intel lists.",
+    ),
+    "tdx.xfam": (
+        "software",
+        "Processor features",
+        "The guest was started with processor features that the policy lists, if it lists any.",
+        "Without a list any features pass; which of them the software uses is the software's own choice.",
     ),
     "tdx.debug": (
         "software",
@@ -171,7 +183,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "tdx.sept_ve": (
         "software",
         "No surprises from the host",
-        "The host cannot disturb the guest by taking memory away in a way that the guest must handle.",
+        "The host cannot disturb the guest by taking memory away in a way that the guest must handle, if the "
+        "policy demands it.",
         "Other ways to disturb it; the host can always stop it.",
     ),
     "tdx.attributes": (
@@ -220,16 +233,17 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "tdx.tcb.evaluation": (
         "machine",
         "Recent enough list from Intel",
-        "The machine was judged by a list of Intel's that is recent enough for the policy.",
-        "Lists that Intel published since.",
+        "The machine was judged by an evaluation of Intel's whose number is at least the policy's minimum.",
+        "Later evaluations: Intel signs old ones anew every day, so whoever sends the evidence may choose any "
+        "from that number on, with a fresh date.",
     ),
     "tdx.collateral.age": (
         "machine",
         "Age of Intel's lists",
         "Intel's lists of firmware levels and of withdrawn machines, and its description of the quoting "
-        "enclave, are recent enough for the policy, so the host cannot hold back newer ones for long.",
-        "News that Intel published within that span, and withdrawals of Intel's own authorities: their list "
-        "has a check of its own.",
+        "enclave, were issued recently enough for the policy.",
+        "What they know: Intel signs old evaluations anew every day, so a fresh date can stand on old "
+        "knowledge. Only the minimum evaluation number bounds that.",
     ),
     "tdx.crl.age": (
         "machine",
