@@ -69,6 +69,13 @@ def reference_set(
     )
 
 
+def all_judged(check_id: str, unjudged: frozenset[str], reference: str) -> Check:
+    """What a policy does not look at may have measured anything: that is noted, and never passes."""
+    outcome = Outcome.NOTED if unjudged else Outcome.PASS
+    found = f"not judged: {listed(unjudged)}" if unjudged else "every register judged"
+    return judged(check_id, outcome, "every register judged", found, reference)
+
+
 def _differing(candidate: ReferenceSet, values: Mapping[str, bytes]) -> list[str]:
     wanted = candidate.values
     return [name for name, value in values.items() if value != wanted.get(name, bytes(len(value)))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from attestation.appraise.rules import (
+    all_judged,
     hexes,
     listed,
     member_or_zeros,
@@ -53,6 +54,7 @@ def _launch(body: TdReport, policy: TdxPolicy) -> list[Check]:
     any_module = policy.mrseams is None or body.mrseam in policy.mrseams
     return [
         reference_set("tdx.measurement", policy.sets, measured, policy.unjudged_registers, _TDX),
+        all_judged("tdx.unjudged", policy.unjudged_registers, _TDX),
         rule("tdx.mrseam", any_module, hexes(policy.mrseams), body.mrseam.hex(), _TDX),
     ]
 

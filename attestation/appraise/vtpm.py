@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from attestation.appraise.rules import judged, listed, reference_set, switch
+from attestation.appraise.rules import all_judged, judged, listed, reference_set, switch
 from attestation.azure.maa import check_maa
 from attestation.azure.verify import VtpmClaims
 from attestation.check import Check, Outcome
@@ -24,6 +24,7 @@ def appraise_vtpm(claims: VtpmClaims, policy: AzurePolicy, *, now: datetime) -> 
     console = (False,) if policy.require_console_disabled else (True, False)
     return [
         _measurement(claims, policy),
+        all_judged("azure.unjudged", policy.unjudged_registers, _AZURE),
         switch("azure.secure_boot", claims.secure_boot, secure_boot, _AZURE),
         switch("azure.console", claims.console_enabled, console, _AZURE),
         *_second_opinion(claims, policy.maa, now),

@@ -15,6 +15,7 @@ MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
     "member_or_zeros",
     "switch",
     "reference_set",
+    "all_judged",
 }
 
 

@@ -8,7 +8,7 @@ from attestation.check import Check, Outcome, Stage
 from attestation.report.explain import EXPLANATIONS, LAYERS, Explanation, by_layer, explain
 from attestation.report.explanations import azure, gateway, platform, snp, tdx
 from tests.attestation.audit_table import CHECKS_FILE, render
-from tests.attestation.test_check_ids import IDS
+from tests.attestation.test_check_ids import IDS, ROOT
 
 
 def test_every_check_in_code_is_explained() -> None:
@@ -60,3 +60,26 @@ def test_an_unknown_check_is_shown_as_unexplained_and_last() -> None:
         ("other", ["no.such", "no.other"]),
     ]
     assert by_layer([]) == []
+
+
+# No policy can switch these off, so that they hold whatever it says.
+UNCONDITIONAL = {"snp.debug", "tdx.debug", "snp.platform.unknown"}
+
+
+def judged_by_policy() -> list[str]:
+    """Ids of the rules that hold a machine against a policy."""
+    files = [ROOT / "attestation" / "appraise" / f"{name}.py" for name in ("hardware", "snp", "tdx", "vtpm")]
+    text = "\n".join(path.read_text("utf-8") for path in files)
+    return [check_id for check_id in IDS if f'"{check_id}"' in text]
+
+
+@pytest.mark.parametrize("check_id", judged_by_policy())
+def test_what_a_policy_can_switch_off_is_explained_as_depending_on_it(check_id: str) -> None:
+    """A check that passes because nobody demanded anything must not read as if a machine had shown it."""
+    assert ("policy" in explain(check_id).proves) is (check_id not in UNCONDITIONAL)
+
+
+def test_the_rules_that_depend_on_a_policy_are_found() -> None:
+    found = judged_by_policy()
+    assert len(found) > 50
+    assert {"snp.alias_check", "snp.crl.present", "tdx.sept_ve", "azure.console"} <= set(found)

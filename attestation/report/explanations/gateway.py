@@ -78,13 +78,13 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "manifest.rollback": (
         "gateway",
         "Protection against old data",
-        "The gateway states a protection, accepted by the policy, against an old copy of its database.",
+        "The policy accepts what the gateway states as its protection against an old copy of its database.",
         "How well that protection works; and if the policy accepts none, an old copy goes unnoticed.",
     ),
     "manifest.ledger_epoch": (
         "gateway",
         "Age of the account book",
-        "The account book is at least as new as the policy demands.",
+        "The account book is at least as new as the policy demands, if it demands anything.",
         "What happened in it since that point.",
     ),
     "manifest.keys": (

@@ -118,7 +118,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "snp.measurement": (
         "software",
         "Measurement of the software",
-        "The machine was started with exactly the software whose fingerprint the policy lists.",
+        "The machine was started with exactly the software whose fingerprint the policy lists; or, if the "
+        "policy says so, with software that a listed key signed.",
         "That this software does what it should. On Azure this is Microsoft's paravisor; the guest has a "
         "check of its own.",
     ),
@@ -203,13 +204,14 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "snp.tcb.launch": (
         "machine",
         "Firmware level at launch",
-        "The firmware was already recent enough when the guest was started.",
+        "The firmware was already as new as the policy demands when the guest was started.",
         "Flaws for which no fixed firmware exists yet.",
     ),
     "snp.provisional": (
         "machine",
         "Firmware cannot be exchanged",
-        "The firmware in use is final: the machine cannot go back to the one before while guests run.",
+        "The firmware in use is final, unless the policy allows otherwise: the machine cannot go back to the "
+        "one before while guests run.",
         "If the policy allows provisional firmware: an exchange while the guest runs.",
     ),
     "snp.mitigations": (
@@ -252,7 +254,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "snp.alias_check": (
         "machine",
         "Memory modules tested",
-        "The firmware checked that memory modules do not lie about their size (the BadRAM attack).",
+        "The firmware checked that memory modules do not lie about their size (the BadRAM attack), if the "
+        "policy demands it.",
         "Other devices put between processor and memory; evidence cannot show those.",
     ),
     "snp.id_key": (
@@ -283,8 +286,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
     "snp.crl.present": (
         "machine",
         "Revocation list at hand",
-        "AMD's list of withdrawn certificates was there and was enforced, if the policy needs it.",
-        "Withdrawals after that list was made.",
+        "If the policy needs AMD's list of withdrawn certificates, it was there and was enforced.",
+        "Withdrawals after that list was made; if the policy needs none, all withdrawals.",
     ),
     "snp.crl.age": (
         "machine",
