@@ -25,6 +25,7 @@ from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Verdict
 from attestation.report.explain import explain
 from attestation.report.text import LIMITS, as_plain, hardware_vouches, is_baseline, worst, write_time
+from attestation.report.weaknesses import weaknesses
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
 RULES_PROFILE = "tag:casemate,2026:appraisal/1"
@@ -36,11 +37,10 @@ Key: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 NO_CLAIM, AFFIRMED, BOOT_AFFIRMED, WEAK, CONTRAINDICATED, UNRECOGNISED, FORGED = 0, 2, 3, 32, 96, 97, 99
 _APPRAISED = ("instance-identity", "configuration", "executables", "hardware", "runtime-opaque")
 _MEASURED = frozenset({"snp.measurement", "tdx.measurement", "azure.measurement"})
+_UNJUDGED = frozenset({"tdx.unjudged", "azure.unjudged"})
 _ASKED = frozenset({"statement.nonce", "evidence.report_data"})
 _SEALED = frozenset({"snp.debug", "tdx.debug", "baseline.debug"})
 _STANDING = frozenset({"tdx.tcb.level", "tdx.module.identity", "snp.crl", "tdx.crl.root", "tdx.crl.pck"})
-_SOUND = frozenset({None, "UpToDate"})
-_WEAK_PRODUCTS = frozenset({"Milan"})
 _NONCE_BYTES = range(8, 65)
 
 
@@ -165,14 +165,15 @@ def _policy_id(appraisal: Appraisal) -> str:
 def _hardware(appraisal: Appraisal) -> int:
     """Genuine hardware may have known weaknesses that a policy lives with: then a warning, never less."""
     value = _by_layer(appraisal, ("hardware", "vtpm", "machine", "baseline", "opinion"), AFFIRMED)
-    weak = appraisal.facts.get("tcb_status") not in _SOUND or appraisal.facts.get("product") in _WEAK_PRODUCTS
-    return WEAK if weak and value == AFFIRMED else value
+    return WEAK if value == AFFIRMED and weaknesses(appraisal) else value
 
 
 def _executables(appraisal: Appraisal) -> int:
-    """What was started, if anybody compared it. Software that is not on the list is contraindicated."""
+    """What was started, if all of it was compared. Software that is not on the list is contraindicated."""
     measured = any(check.id in _MEASURED for check in appraisal.checks)
-    return _by_layer(appraisal, ("software", "eventlog"), BOOT_AFFIRMED if measured else NO_CLAIM)
+    left_out = any(check.id in _UNJUDGED and check.outcome is Outcome.NOTED for check in appraisal.checks)
+    compared = measured and not left_out
+    return _by_layer(appraisal, ("software", "eventlog"), BOOT_AFFIRMED if compared else NO_CLAIM)
 
 
 def _instance(appraisal: Appraisal) -> int:

@@ -39,6 +39,7 @@ from attestation.x509 import (
 )
 
 _REPORT, _CERTIFICATES = "AMD 56860 ATTESTATION_REPORT", "AMD 57230"
+_OPEN = "(the policy decides whether one is needed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,9 @@ def authenticate_report(
 
     `certificates` and `crls` are DER in any order; `roots` maps a product to SHA-256 digests of ARK keys;
     `development_root` is the digest of the one simulated ARK that a policy named; `now` is an aware time.
-    A missing certificate makes a check undecided, never passed. A missing CRL is noted: whether one is
-    required is for the policy, which finds its age in the claims; a supplied CRL of this root is enforced.
+    A missing certificate makes a check undecided, never passed. A missing CRL is noted, and so is one of
+    another root: whether one is required is for the policy, which finds its age in the claims; a supplied CRL
+    of this root is enforced.
     """
     case = build_case(report, certificates, crls, roots=roots, development_root=development_root, now=now)
     checks = [evaluate(rule, case) for rule in RULES]
@@ -171,9 +173,11 @@ def _crl(case: Case) -> Finding:
     of each authority has to be current; if several are, all of them count.
     """
     if not case.crls:
-        return Outcome.NOTED, "none supplied (the policy decides whether one is needed)"
+        return Outcome.NOTED, f"none supplied {_OPEN}"
     authorities = (case.root, case.issuer)
     ours = [(crl, one) for crl in case.crls for one in authorities if crl.issuer == one.subject]
+    if not ours:
+        return Outcome.NOTED, f"none of this chain's among {len(case.crls)} supplied {_OPEN}"
     for crl, authority in ours:
         problem = crl_problem(crl, authority)
         revoked = revoked_by(crl, (case.vek, case.issuer, case.root))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from attestation.check import Check, Outcome, Stage
-from attestation.model import Appraisal, Verdict
+from attestation.model import Appraisal, Facts, Verdict
 from attestation.report.ear import PROFILE, build_ear, sign_ear, tier, trust_vector
 
 NOW = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
@@ -28,6 +28,17 @@ PASSED = {
     "snp.measurement": Stage.APPRAISE,
     "snp.debug": Stage.APPRAISE,
     "config.digest": Stage.APPRAISE,
+}
+# What a Genoa without a weakness says of itself, as far as a result depends on it.
+LEVELS = {"bl": 10, "tee": 0, "snp": 23, "ucode": 84}
+GENOA: Facts = {
+    "product": "Genoa",
+    "policy": {"migrate_ma": False},
+    "report_id_ma": "ff" * 32,
+    "platform_info": {"alias_check_complete": True, "ecc_en": True},
+    "current_version": "1.55.40",
+    "committed_version": "1.55.40",
+    **dict.fromkeys(("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb"), LEVELS),
 }
 AFFIRMING = {
     "instance-identity": 2,
@@ -45,7 +56,7 @@ def appraisal(verdict: Verdict = Verdict.ACCEPTED, /, **outcomes: Outcome) -> Ap
         Check(name, stage, changed.get(name, Outcome.PASS), "this", "that", "there")
         for name, stage in PASSED.items()
     )
-    return Appraisal(verdict, checks, facts={"product": "Genoa"}, authentic=True)
+    return Appraisal(verdict, checks, facts=GENOA, authentic=True)
 
 
 def only(verdict: Verdict, *ids: str, outcome: Outcome = Outcome.PASS) -> Appraisal:
@@ -78,7 +89,7 @@ def test_an_accepted_appraisal_affirms_what_was_looked_at() -> None:
     assert inner["ear_status"] == "affirming"
     assert inner["ear_trustworthiness_vector"] == AFFIRMING
     assert inner["eat_nonce"] == made["eat_nonce"]
-    assert inner["ear_attester_claims"] == {"product": "Genoa"}
+    assert inner["ear_attester_claims"] == GENOA
     assert inner["ear_verifier_claims"]["verdict"] == "accepted"
     assert inner["ear_verifier_claims"]["checks"]["snp.debug"] == "pass"
     assert "a commercial provider still sees the prompt" in inner["ear_verifier_claims"]["not_proven"]
@@ -149,6 +160,16 @@ def test_an_instance_that_nobody_asked_is_not_affirmed() -> None:
     assert trust_vector(unasked)["instance-identity"] == 0
     asked = only(Verdict.ACCEPTED, "statement.purpose", "statement.nonce")
     assert trust_vector(asked)["instance-identity"] == 2
+
+
+@pytest.mark.parametrize("check_id", ["tdx.unjudged", "azure.unjudged"])
+def test_software_of_which_something_was_left_out_is_not_affirmed(check_id: str) -> None:
+    judged = appraisal()
+    for outcome, value in ((Outcome.NOTED, 0), (Outcome.PASS, 3)):
+        unjudged = Check(check_id, Stage.APPRAISE, outcome, "", "", "")
+        assert trust_vector(replace(judged, checks=(*judged.checks, unjudged)))["executables"] == value
+        other = appraisal(Verdict.REFUSED, snp__measurement=Outcome.FAIL)
+        assert trust_vector(replace(other, checks=(*other.checks, unjudged)))["executables"] == 96
 
 
 def test_what_was_not_looked_at_is_not_claimed() -> None:

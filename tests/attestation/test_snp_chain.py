@@ -296,6 +296,9 @@ def test_refuses_a_list_with_a_critical_extension_that_we_do_not_understand(geno
 
 def test_a_list_of_another_root_neither_helps_nor_harms(worlds: dict[str, World]) -> None:
     foreign = worlds["Milan"].crl(worlds["Genoa"].hierarchy.ask.certificate)
-    _, claims = worlds["Genoa"].issue(crls=[foreign]).authenticate()
+    checks, claims = worlds["Genoa"].issue(crls=[foreign]).authenticate()
     assert claims is not None
     assert claims.crl_this_update is None
+    enforced = next(check for check in checks if check.id == "snp.crl")
+    assert enforced.outcome.value == "noted"
+    assert enforced.found.startswith("none of this chain's among 1 supplied")
