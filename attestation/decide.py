@@ -63,7 +63,7 @@ class Subject:
             one_digest(evidence),
             self.rules.sha256 if isinstance(self.rules, Policy) else b"",
             _kind(self.rules),
-            evidence | _supplied(self.collateral),
+            evidence | _supplied(self.collateral) | _releases(self.rules),
         )
 
 
@@ -81,6 +81,13 @@ def _supplied(collateral: Collateral) -> dict[str, str]:
     if collateral.tdx is not None:
         records["tdx-collateral"] = encode_collateral(collateral.tdx)
     return {f"supplied {label}": _sha256(value) for label, value in records.items()}
+
+
+def _releases(rules: Policy | Baseline) -> dict[str, str]:
+    """The release files of a policy, which its own digest does not cover."""
+    if isinstance(rules, Baseline):
+        return {}
+    return {f"release {name}": digest.hex() for name, digest in rules.reference.digests.items()}
 
 
 def _sha256(data: bytes) -> str:

@@ -39,6 +39,11 @@ def recent(check_id: str, issued: datetime, limit: int, now: datetime) -> Check:
     return rule(check_id, seconds <= limit, f"issued at most {limit} s ago", found, EVIDENCE)
 
 
+def member_or_any(check_id: str, found: bytes, allowed: frozenset[bytes] | None, reference: str) -> Check:
+    """The value has to be listed, if there is a list."""
+    return rule(check_id, allowed is None or found in allowed, hexes(allowed), found.hex(), reference)
+
+
 def switch(check_id: str, on: bool, accepted: Iterable[bool], reference: str) -> Check:
     """A bit that has to have one of the accepted positions."""
     wanted = frozenset(accepted)

@@ -13,6 +13,7 @@ from attestation.appraise.rules import (
     EVIDENCE,
     judged,
     listed,
+    member_or_any,
     member_or_zeros,
     recent,
     rule,
@@ -26,6 +27,7 @@ from attestation.snp.verify import SnpClaims
 
 _SNP = "docs/spec/policy.md#snp"
 _ABI = "AMD 56860, POLICY"
+_MACHINE = "AMD 56860, ATTESTATION_REPORT, PLATFORM_INFO"
 _NO_AGENT = b"\xff" * 32
 _EITHER = (True, False)
 
@@ -93,6 +95,8 @@ def _demands(report: Report, policy: SnpPolicy) -> list[Check]:
         _required("snp.page_swap", guest.page_swap_disable, policy.require_page_swap_disabled),
         _required("snp.tsme", machine.tsme_en, policy.require_tsme),
         _required("snp.ecc", machine.ecc_en, policy.require_ecc),
+        switch("snp.tio", machine.tio_en, _EITHER if policy.allow_tio else [False], _MACHINE),
+        rule("snp.platform.unknown", not machine.unknown, "0x0", hex(machine.unknown), _MACHINE),
         rule(
             "snp.abi",
             abi >= policy.minimum_abi,
@@ -114,6 +118,8 @@ def _named_launch_data(report: Report, policy: SnpPolicy) -> list[Check]:
         member_or_zeros("snp.id_key", report.id_key_digest, policy.id_key_digests, _SNP),
         member_or_zeros("snp.author_key", report.author_key_digest, policy.author_key_digests, _SNP),
         member_or_zeros("snp.host_data", report.host_data, policy.host_data, _SNP),
+        member_or_any("snp.family_id", report.family_id, policy.family_ids, _SNP),
+        member_or_any("snp.image_id", report.image_id, policy.image_ids, _SNP),
         rule(
             "snp.guest_svn", report.guest_svn >= minimum, f"at least {minimum}", str(report.guest_svn), _SNP
         ),

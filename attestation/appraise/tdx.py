@@ -12,6 +12,7 @@ from attestation.appraise.rules import (
     all_judged,
     hexes,
     listed,
+    member_or_any,
     member_or_zeros,
     on_off,
     recent,
@@ -51,11 +52,11 @@ def appraise_body(body: TdReport, policy: TdxPolicy) -> list[Check]:
 def _launch(body: TdReport, policy: TdxPolicy) -> list[Check]:
     names = ("rtmr0", "rtmr1", "rtmr2", "rtmr3")
     measured = {"mrtd": body.mrtd} | dict(zip(names, body.rtmrs, strict=True))
-    any_module = policy.mrseams is None or body.mrseam in policy.mrseams
     return [
         reference_set("tdx.measurement", policy.sets, measured, policy.unjudged_registers, _TDX),
         all_judged("tdx.unjudged", policy.unjudged_registers, _TDX),
-        rule("tdx.mrseam", any_module, hexes(policy.mrseams), body.mrseam.hex(), _TDX),
+        member_or_any("tdx.mrseam", body.mrseam, policy.mrseams, _TDX),
+        member_or_any("tdx.xfam", body.xfam, policy.xfams, f"{_TDX}; Intel TDX module ABI, XFAM"),
     ]
 
 

@@ -142,6 +142,7 @@ def _snp(claims: SnpClaims) -> list[Line]:
         *_named("host_data", report.host_data),
         (moves, Line("allow_migration", True, _WEAKER)),
         (guest.cxl_allow, Line("allow_cxl", True, _WEAKER)),
+        (report.platform_info.tio_en, Line("allow_tio", True, _WEAKER)),
         (provisional, Line("allow_provisional_firmware", True, _WEAKER)),
         (not report.platform_info.alias_check_complete, Line("require_alias_check", False, _WEAKER)),
         (not report.platform_info.ecc_en, Line("require_ecc", False, _WEAKER)),

@@ -76,7 +76,8 @@ class SnpPolicy:
 
     An empty `id_key_digests`, `author_key_digests` or `host_data` demands zeros: launch data that the policy
     does not name is not accepted. `trust_id_key` accepts any MEASUREMENT that a listed ID key signed, from
-    `minimum_guest_svn` on. `required_mitigations` is a bit mask by product.
+    `minimum_guest_svn` on; as one key may sign many products, `family_ids` and `image_ids` (16 bytes each,
+    None: any) then say which. `required_mitigations` is a bit mask by product.
     """
 
     measurements: frozenset[bytes] = frozenset()
@@ -91,10 +92,13 @@ class SnpPolicy:
     id_key_digests: frozenset[bytes] = frozenset()
     author_key_digests: frozenset[bytes] = frozenset()
     host_data: frozenset[bytes] = frozenset()
+    family_ids: frozenset[bytes] | None = None
+    image_ids: frozenset[bytes] | None = None
     trust_id_key: bool = False
     allow_smt: bool = True
     allow_migration: bool = False
     allow_cxl: bool = False
+    allow_tio: bool = False
     allow_provisional_firmware: bool = False
     require_alias_check: bool = True
     require_ecc: bool = True
@@ -112,13 +116,15 @@ class TdxPolicy:
     """What runs, and on which Intel platform. Digests are raw bytes, 48 each.
 
     An empty `mrconfigids`, `mrowners`, `mrownerconfigs` or `mrservicetds` demands zeros. `mrseams` None
-    accepts every module that Intel's collateral finds good. `unjudged_registers` are RTMRs (never MRTD) whose
-    value this policy does not look at. `allow_attributes` is a subset of TD_ATTRIBUTES.
+    accepts every module that Intel's collateral finds good, and `xfams` (8 bytes each, as in the TD report)
+    None any features. `unjudged_registers` are RTMRs (never MRTD) whose value this policy does not look at.
+    `allow_attributes` is a subset of TD_ATTRIBUTES.
     """
 
     sets: tuple[ReferenceSet, ...] = ()
     unjudged_registers: frozenset[str] = frozenset()
     mrseams: frozenset[bytes] | None = None
+    xfams: frozenset[bytes] | None = None
     mrconfigids: frozenset[bytes] = frozenset()
     mrowners: frozenset[bytes] = frozenset()
     mrownerconfigs: frozenset[bytes] = frozenset()
@@ -205,12 +211,32 @@ class EvidencePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class UsedRelease:
+    """A release file that a policy was read with: its name, its SHA-256, and what it says of itself."""
+
+    file: str
+    sha256: bytes
+    number: int
+    release: str
+    issued: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReferencePolicy:
-    """Where further reference values came from: names of release files, and the numbers they carry."""
+    """Where further reference values came from: names of release files, and the numbers they carry.
+
+    `minimum_release_number` is None only where no release is named. `used` are the files as they were read.
+    """
 
     releases: tuple[str, ...] = ()
     release_keys: frozenset[bytes] = frozenset()
-    minimum_release_number: int = 0
+    minimum_release_number: int | None = None
+    used: tuple[UsedRelease, ...] = ()
+
+    @property
+    def digests(self) -> Mapping[str, bytes]:
+        """SHA-256 of each release file, by name: the policy's own digest does not cover them."""
+        return {one.file: one.sha256 for one in self.used}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ FORMAT = "casemate/release/1"
 TYPE = "casemate-release+jws"
 MAX_BYTES = 1024 * 1024
 MAX_SETS = 128
+MAX_ISSUED = 253_370_764_799  # the last second of the year 9998
 
 # Ed25519 public keys, 32 bytes each, whose releases every policy may name. No release has been signed yet: a
 # policy names the keys that it trusts.
@@ -93,10 +94,13 @@ def _payload(raw: bytes) -> Release:
     entries = payload["sets"]
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_SETS:
         raise MalformedEvidence(f"release: sets must be a list of 1 to {MAX_SETS} entries")
+    issued = integer(payload, "issued", "release")
+    if issued > MAX_ISSUED:
+        raise MalformedEvidence("release: issued lies beyond the year 9998")
     return Release(
         number=integer(payload, "number", "release"),
         release=text(payload, "release", "release"),
-        issued=integer(payload, "issued", "release"),
+        issued=issued,
         sets=tuple(_set(entry) for entry in entries),
     )
 

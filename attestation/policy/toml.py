@@ -40,6 +40,7 @@ from attestation.policy.model import (
     ReferenceSet,
     SnpPolicy,
     TdxPolicy,
+    UsedRelease,
 )
 from attestation.policy.release import PLATFORMS, RELEASE_KEYS, Release, parse_release
 from attestation.policy.settings import parse_toml
@@ -76,7 +77,8 @@ def parse_policy(raw: bytes, files: Mapping[str, bytes] = NO_FILES) -> Policy:
         )
     try:
         policy = _policy(raw)
-        return with_releases(policy, _releases(policy.reference, files))
+        releases = _releases(policy.reference, files)
+        return with_releases(_with_used(policy, releases, files), releases)
     except MalformedEvidence as error:
         raise PolicyInvalid(f"policy refused: {error}", hint="see docs/spec/policy.md") from error
 
@@ -94,6 +96,15 @@ def with_releases(policy: Policy, releases: tuple[Release, ...]) -> Policy:
         tdx=replace(policy.tdx, sets=policy.tdx.sets + found["tdx"]),
         azure=replace(azure, sets=azure.sets + found["azure"]),
     )
+
+
+def _with_used(policy: Policy, releases: tuple[Release, ...], files: Mapping[str, bytes]) -> Policy:
+    """Remember which files were read, so that a decision can name them."""
+    used = tuple(
+        UsedRelease(name, hashlib.sha256(files[name]).digest(), one.number, one.release, one.issued)
+        for name, one in zip(policy.reference.releases, releases, strict=True)
+    )
+    return replace(policy, reference=replace(policy.reference, used=used))
 
 
 def _policy(raw: bytes) -> Policy:
@@ -126,8 +137,11 @@ def _releases(reference: ReferencePolicy, files: Mapping[str, bytes]) -> tuple[R
         raise MalformedEvidence(f"[reference] the release file {missing[0]!r} was not supplied")
     keys = reference.release_keys | frozenset(RELEASE_KEYS)
     releases = tuple(parse_release(files[name], keys) for name in reference.releases)
+    minimum = reference.minimum_release_number
+    if releases and minimum is None:
+        raise MalformedEvidence("[reference] releases need minimum_release_number: old ones are signed too")
     for release in releases:
-        if release.number < reference.minimum_release_number:
+        if release.number < (minimum or 0):
             raise MalformedEvidence(f"[reference] release {release.number} is below minimum_release_number")
     return releases
 
@@ -155,6 +169,8 @@ _SNP: Mapping[str, _Reader] = MappingProxyType(
         "id_key_digests": hex_set(48),
         "author_key_digests": hex_set(48),
         "host_data": hex_set(32),
+        "family_ids": hex_set(16),
+        "image_ids": hex_set(16),
     }
     | dict.fromkeys(
         (
@@ -162,6 +178,7 @@ _SNP: Mapping[str, _Reader] = MappingProxyType(
             "allow_smt",
             "allow_migration",
             "allow_cxl",
+            "allow_tio",
             "allow_provisional_firmware",
             "require_alias_check",
             "require_ecc",
@@ -180,6 +197,7 @@ _TDX: Mapping[str, _Reader] = MappingProxyType(
     {
         "unjudged_registers": subset(frozenset(TDX_REGISTERS[1:])),
         "mrseams": hex_set(48),
+        "xfams": hex_set(8),
         "mrconfigids": hex_set(48),
         "mrowners": hex_set(48),
         "mrownerconfigs": hex_set(48),
@@ -239,7 +257,12 @@ def _snp(table: Table) -> SnpPolicy:
             "required_mitigations", _mitigations, SnpPolicy().required_mitigations
         ),
     )
-    return _take_all(table, special, _SNP)
+    found = _take_all(table, special, _SNP)
+    if found.trust_id_key and (found.family_ids is None or found.image_ids is None):
+        raise MalformedEvidence(
+            f"[{table.where}] trust_id_key needs family_ids and image_ids: which product?"
+        )
+    return found
 
 
 def _tdx(table: Table) -> TdxPolicy:
@@ -284,7 +307,7 @@ def _reference(table: Table) -> ReferencePolicy:
     found = ReferencePolicy(
         releases=table.take("releases", _names, ()),
         release_keys=table.take("release_keys", hex_set(32), frozenset()),
-        minimum_release_number=table.take("minimum_release_number", _COUNT, 0),
+        minimum_release_number=table.take("minimum_release_number", _COUNT, None),
     )
     table.end()
     return found

@@ -27,6 +27,7 @@ _SLOT = 72  # bytes each of them occupies
 _POLICY_RESERVED_ONE = 1 << 17
 _POLICY_KNOWN = (1 << 26) - 1
 _FLAGS_KNOWN = (1 << 5) - 1
+_PLATFORM_KNOWN = (1 << 8) - 1
 _SINCE_CPUID = 3
 _SINCE_MITIGATIONS = 5
 
@@ -100,6 +101,11 @@ class PlatformInfo:
     ciphertext_hiding_dram_en: bool
     alias_check_complete: bool
     tio_en: bool
+
+    @property
+    def unknown(self) -> int:
+        """Bits 8 to 63, where they stand: no published ABI describes them."""
+        return self.raw & ~_PLATFORM_KNOWN
 
 
 @dataclass(frozen=True, slots=True)

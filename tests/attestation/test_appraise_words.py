@@ -18,6 +18,7 @@ from tests.fakes.evidence import DEVELOPMENT_TABLE, PINS, config, manifest, prov
 from tests.fakes.intel import IntelWorld
 from tests.fakes.tpm import PCRS, TpmWorld, azure_snp
 
+TRUST = f'trust_id_key = true\nfamily_ids = ["{"00" * 16}"]\nimage_ids = ["{"00" * 16}"]\n'
 ONES = "01" * 48
 LEVELS = "fmc 1, bootloader 3, tee 2, snp 5, microcode 97"
 HIGH = "fmc = 1\nbootloader = 4\ntee = 2\nsnp = 5\nmicrocode = 97\n"
@@ -38,7 +39,7 @@ SNP: list[Words] = [
     ),
     (
         "snp.measurement",
-        f'[snp]\ntrust_id_key = true\n[snp.sets.big]\nmeasurement = "{ONES}"',
+        f'[snp]\n{TRUST}[snp.sets.big]\nmeasurement = "{ONES}"',
         f"any that a listed ID key signed, big {ONES}",
         MEASUREMENT.hex(),
     ),
@@ -168,7 +169,7 @@ def test_unusual_amd_machines_show(genoa: World, turin: SnpClaims) -> None:
     platform = replace(turin.report.platform_info, alias_check_complete=False)
     unchecked = replace(turin, report=replace(turin.report, platform_info=platform))
     assert words(unchecked, "snp.alias_check", "")[1] == "not done"
-    by_key = f'[snp]\ntrust_id_key = true\nid_key_digests = ["{ONES}"]'
+    by_key = f'[snp]\n{TRUST}id_key_digests = ["{ONES}"]'
     signed = replace(turin, report=replace(turin.report, id_key_digest=b"\x01" * 48))
     assert words(signed, "snp.measurement", by_key)[1] == f"by its ID key {MEASUREMENT.hex()}"
     vlek = snp_claims(genoa.issue_vlek())

@@ -12,6 +12,7 @@ MAKERS = {"Check", "Rule", "_rule", "_tcb", "_same", "_check", "_required"} | {
     "rule",
     "recent",
     "judged",
+    "member_or_any",
     "member_or_zeros",
     "switch",
     "reference_set",

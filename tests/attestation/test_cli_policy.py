@@ -144,7 +144,8 @@ def test_the_built_in_policy_is_explained_when_none_is_named() -> None:
 
 
 def test_a_policy_is_explained_with_its_weaknesses_marked(desk: Desk) -> None:
-    done = casemate("policy", "explain", desk.policy('[snp]\nproducts = ["Milan"]\n'))
+    owned = f'[snp]\nproducts = ["Milan"]\n[operators.mine]\nchip_ids = ["{"00" * 64}"]\n'
+    done = casemate("policy", "explain", desk.policy(owned))
     assert done.returncode == 0
     assert any(line.strip().startswith("!") and "Milan" in line for line in done.stdout.splitlines())
     assert "INSECURE" in done.stdout

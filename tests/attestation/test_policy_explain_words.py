@@ -20,29 +20,39 @@ from attestation.policy.model import (
 from tests.attestation.test_policy_explain import EVERYTHING
 
 BUILT_IN_WORDS = """\
+Accepts NOTHING: guests on AMD SEV-SNP: no reference value is named; guests on Intel TDX: no reference \
+value is named
+
 Every statement has to hold. A line with ! accepts more than the strict default does.
 
 In short
-  - accepts guests on AMD SEV-SNP, which the processor itself measured
-  - accepts guests on Intel TDX, which the processor itself measured
+  - refuses EVERY guest on AMD SEV-SNP: no reference value is named
+  - refuses EVERY guest on Intel TDX: no reference value is named
   - refuses guests below a cloud's paravisor, such as Azure's
+
+Where reference values come from
+  - takes reference values from this file alone
 
 Whose machines
   - accepts anyone's machine: nothing says where it stands, and who touches it may break it
   - refuses AMD Milan, and machines that only a cloud provider vouches for (VLEK)
 
 What may run on AMD SEV-SNP
-  - accepts NOTHING: no reference value is named, so that every guest is refused
+  - refuses whatever was started, as no reference value is named
+  - accepts any family ID
+  - accepts any image ID
   - accepts the processors Genoa, Turin
   - accepts reports signed by a VCEK
   - requires on Genoa at least boot loader 10, TEE 0, SNP 23, microcode 84
   - requires on Turin at least fmc 1, boot loader 1, TEE 1, SNP 4, microcode 81
+  - accepts only reports of privilege level 0, above which nothing in the guest stands
   - refuses any ID key
   - refuses any author key
   - refuses any host data
   - accepts two threads on one core (SMT)
   - refuses guests that can be moved to another machine
   - refuses memory on CXL devices
+  - refuses devices inside the guest's protected memory (SEV-TIO)
   - refuses firmware that can still be exchanged for an older one
   - requires that memory was checked for aliases (BadRAM)
   - requires memory with error correction
@@ -53,26 +63,40 @@ What may run on AMD SEV-SNP
   - accepts that the host reads encrypted memory, and sees when it changes
   - accepts that the host moves encrypted pages
   - accepts that other memory is not encrypted
+  - requires no mitigations by name
+  - accepts any guest version
+  - accepts any firmware interface
 
 What may run on Intel TDX
-  - accepts NOTHING: no reference value is named, so that every guest is refused
+  - refuses whatever was started, as no reference value is named
+  - judges MRTD and RTMRs 0 to 3: one that a reference set does not state has to be zeros
   - accepts any TDX module that Intel finds good
+  - accepts any XFAM (processor features)
   - accepts platforms that Intel calls UpToDate
+  - refuses platforms for which an advisory of Intel's is open
   - requires Intel's evaluation 18 or later
   - refuses any MRCONFIGID
   - refuses any MROWNER
   - refuses any MROWNERCONFIG
   - refuses service TDs, which may move or change the guest
+  - refuses the attributes kl, lass, perfmon, pks
+  - refuses guests that can be moved to another machine
+  - refuses that the host interrupts the guest by taking its memory away (SEPT_VE_DISABLE)
+  - accepts two threads on one core (SMT)
 
 What the gateway was told
+  - accepts any configuration of which all that follows is true
   - accepts that prompts go to api.anthropic.com, api.deepseek.com, api.fireworks.ai, api.groq.com, \
 api.mistral.ai, api.openai.com, api.together.xyz, api.x.ai, generativelanguage.googleapis.com, \
 openrouter.ai, each with at least two pins
+  - refuses open development doors
   - accepts any prices, limits and plans
 
 Its keys and its ledger
   - accepts durable keys from: hardware
   - accepts as protection against old ledgers: any that the gateway names
+  - accepts any label
+  - accepts any ledger epoch
 
 How fresh it has to be
   - requires an answer to the verifier's own question (nonce)
@@ -84,7 +108,9 @@ Refused whatever a policy says
   - evidence under other root keys than AMD's and Intel's (and the one above, if there is one)
   - evidence under certificates that were revoked
   - a guest whose host may look into it (debugging)
-  - evidence for another question, another purpose or another connection
+  - features of a guest or a machine that nobody has described
+  - an answer to another question than the verifier asked, if it asked one
+  - evidence for another purpose or another connection
   - Intel platforms that Intel calls revoked or does not know
 """
 
@@ -100,9 +126,13 @@ In short
 sha256/BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=; it protects nothing
   - is version 3 of its owner's policy
 
+Where reference values come from
+  - takes reference values from this file alone
+  - names keys of releases (1), but no release that they could sign
+
 Whose machines
-  - accepts machines of Rack 7: AMD processors by number (1), Intel platforms by number (2), all \
-that CN=cc-us-east-2.amazonaws.com vouches for
+  - accepts machines of Rack 7: AMD processors by number (1), Intel platforms by number (2), all that \
+CN=cc-us-east-2.amazonaws.com vouches for
   - accepts machines of other: Intel platforms by number (1)
   - refuses anybody else's machine
 
@@ -110,6 +140,8 @@ What may run on AMD SEV-SNP
   - accepts the listed launch measurements (1)
   - accepts the reference set 8 vCPU (measurement)
   ! accepts whatever a listed ID key signed (1), whatever it measures
+  - requires one of the listed values (1) as family ID
+  - requires one of the listed values (1) as image ID
   ! accepts the processors Milan, Turin
   ! warns: Milan's root secret was extracted, so that only its named operator vouches for it
   ! accepts reports signed by a VLEK
@@ -122,6 +154,7 @@ What may run on AMD SEV-SNP
   - refuses two threads on one core (SMT)
   ! accepts that an agent moves the guest to another machine
   ! accepts memory on CXL devices
+  ! accepts devices inside the guest's protected memory (SEV-TIO)
   ! accepts firmware that can still be exchanged for an older one
   ! accepts memory that nobody checked for aliases (BadRAM)
   ! accepts memory without error correction
@@ -139,22 +172,26 @@ What may run on AMD SEV-SNP
 What may run on Intel TDX
   - accepts the reference set c3 (mrtd, rtmr2)
   ! does not look at rtmr3: whatever they measured may have run
+  - judges the others of MRTD and RTMRs 0 to 3: one that a reference set does not state has to be zeros
   - accepts only the listed TDX modules (1)
+  - requires one of the listed values (1) as XFAM (processor features)
   ! accepts platforms that Intel calls SWHardeningNeeded, UpToDate
-  ! accepts the open advisories INTEL-SA-00960
+  ! accepts the open advisories INTEL-SA-00960, and no others
   - requires Intel's evaluation 20 or later
   - requires one of the listed values (1) as MRCONFIGID
   - requires one of the listed values (1) as MROWNER
   - requires one of the listed values (1) as MROWNERCONFIG
   ! accepts one of the listed service TDs (1), which may move or change the guest
   ! accepts the attributes pks
+  - refuses the attributes kl, lass, perfmon
   ! accepts guests that can be moved to another machine
-  ! accepts that the host interrupts the guest by taking its memory away
+  ! accepts that the host interrupts the guest by taking its memory away (SEPT_VE_DISABLE)
   - refuses two threads on one core (SMT)
 
 What may run below Azure's paravisor
   - accepts the reference set DC8 (pcr0, pcr15)
   ! does not look at pcr5: whatever they measured may have run
+  - judges the others of PCRs 0 to 15: one that a reference set does not state has to be zeros
   ! accepts that secure boot is off
   - refuses a console that the host can reach
   - requires that a token of https://sharedeus2.eus2.attest.azure.net is there and agrees
@@ -162,16 +199,20 @@ What may run below Azure's paravisor
 
 Which paravisor on AMD SEV-SNP
   - accepts the listed launch measurements (1)
+  - accepts any family ID
+  - accepts any image ID
   - accepts the processors Genoa, Turin
   - accepts reports signed by a VCEK
   - requires on Genoa at least boot loader 10, TEE 0, SNP 23, microcode 84
   - requires on Turin at least fmc 1, boot loader 1, TEE 1, SNP 4, microcode 81
+  - accepts only reports of privilege level 0, above which nothing in the guest stands
   - refuses any ID key
   - refuses any author key
   - refuses any host data
   - accepts two threads on one core (SMT)
   - refuses guests that can be moved to another machine
   - refuses memory on CXL devices
+  - refuses devices inside the guest's protected memory (SEV-TIO)
   - refuses firmware that can still be exchanged for an older one
   - requires that memory was checked for aliases (BadRAM)
   - requires memory with error correction
@@ -182,16 +223,26 @@ Which paravisor on AMD SEV-SNP
   - accepts that the host reads encrypted memory, and sees when it changes
   - accepts that the host moves encrypted pages
   - accepts that other memory is not encrypted
+  - requires no mitigations by name
+  - accepts any guest version
+  - accepts any firmware interface
 
 Which paravisor on Intel TDX
   - accepts the reference set paravisor (mrtd)
+  - judges MRTD and RTMRs 0 to 3: one that a reference set does not state has to be zeros
   - accepts any TDX module that Intel finds good
+  - accepts any XFAM (processor features)
   - accepts platforms that Intel calls UpToDate
+  - refuses platforms for which an advisory of Intel's is open
   - requires Intel's evaluation 18 or later
   - refuses any MRCONFIGID
   - refuses any MROWNER
   - refuses any MROWNERCONFIG
   - refuses service TDs, which may move or change the guest
+  - refuses the attributes kl, lass, perfmon, pks
+  - refuses guests that can be moved to another machine
+  - refuses that the host interrupts the guest by taking its memory away (SEPT_VE_DISABLE)
+  - accepts two threads on one core (SMT)
 
 What the gateway was told
   - requires one of the listed configurations (1)
@@ -215,7 +266,9 @@ Refused whatever a policy says
   - evidence under other root keys than AMD's and Intel's (and the one above, if there is one)
   - evidence under certificates that were revoked
   - a guest whose host may look into it (debugging)
-  - evidence for another question, another purpose or another connection
+  - features of a guest or a machine that nobody has described
+  - an answer to another question than the verifier asked, if it asked one
+  - evidence for another purpose or another connection
   - Intel platforms that Intel calls revoked or does not know
 """
 

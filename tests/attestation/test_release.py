@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attestation.appraise.baseline import Baseline
+from attestation.decide import Subject
 from attestation.errors import MalformedEvidence, PolicyInvalid
-from attestation.policy.model import ReferenceSet
+from attestation.model import Collateral
+from attestation.policy.explain import explain_policy
+from attestation.policy.model import BUILT_IN, Policy, ReferenceSet, UsedRelease
 from attestation.policy.release import MAX_BYTES, RELEASE_KEYS, Release, ReleaseSet, parse_release
 from attestation.policy.toml import parse_policy
+from tests.fakes.amd import NOW
 from tests.fakes.release import HEADER, KEY, OTHER_KEY, SETS, payload, public_key, release_file
 
 KEYS = [public_key()]
@@ -19,7 +25,9 @@ POLICY = f"""format = "casemate/policy/1"
 [reference]
 releases = ["1.4.0.jws"]
 release_keys = ["{public_key().hex()}"]
+minimum_release_number = 7
 """
+FILES = {"1.4.0.jws": release_file()}
 
 
 def test_reads_a_signed_release() -> None:
@@ -189,7 +197,59 @@ def test_a_release_of_somebody_else_or_none_refuses_the_whole_policy() -> None:
 
 
 def test_a_release_below_the_minimum_number_refuses_the_whole_policy() -> None:
-    files = {"1.4.0.jws": release_file()}
-    assert parse_policy((POLICY + "minimum_release_number = 7\n").encode(), files).snp.sets
+    assert parse_policy(POLICY.encode(), FILES).snp.sets
     with pytest.raises(PolicyInvalid, match="below minimum_release_number"):
-        parse_policy((POLICY + "minimum_release_number = 8\n").encode(), files)
+        parse_policy(POLICY.replace("number = 7", "number = 8").encode(), FILES)
+
+
+def test_whoever_names_releases_says_from_which_number_on() -> None:
+    unbounded = POLICY.replace("minimum_release_number = 7\n", "")
+    with pytest.raises(PolicyInvalid, match="releases need minimum_release_number"):
+        parse_policy(unbounded.encode(), FILES)
+    assert parse_policy(unbounded.replace('"1.4.0.jws"', "").encode()).snp.sets == ()
+    assert parse_policy(POLICY.replace("number = 7", "number = 0").encode(), FILES).snp.sets
+
+
+def test_a_policy_remembers_which_release_files_it_was_read_with() -> None:
+    policy = parse_policy(POLICY.encode(), FILES)
+    digest = hashlib.sha256(FILES["1.4.0.jws"]).digest()
+    assert policy.reference.used == (UsedRelease("1.4.0.jws", digest, 7, "1.4.0", 1_795_000_000),)
+    assert policy.reference.digests == {"1.4.0.jws": digest}
+    assert BUILT_IN.reference.digests == {}
+
+
+def test_a_filed_decision_names_the_release_files_of_its_policy() -> None:
+    def inputs(rules: Policy | Baseline) -> dict[str, str]:
+        judged = Subject(NOW, {"document": b"x"}, Collateral(), rules).decide([])
+        return {name: value for name, value in judged.inputs.items() if name != "document"}
+
+    digest = hashlib.sha256(FILES["1.4.0.jws"]).hexdigest()
+    assert inputs(parse_policy(POLICY.encode(), FILES)) == {"release 1.4.0.jws": digest}
+    assert inputs(BUILT_IN) == {}
+    assert inputs(Baseline()) == {}
+
+
+def test_two_releases_of_one_policy_are_told_apart_in_a_decision() -> None:
+    # The policy's own digest is the same: only the release file was exchanged.
+    other = {"1.4.0.jws": release_file(payload(sets=SETS[:1]))}
+    first, second = (parse_policy(POLICY.encode(), files) for files in (FILES, other))
+    assert first.sha256 == second.sha256
+    assert first.reference.digests != second.reference.digests
+
+
+def test_an_explanation_shows_each_release_and_marks_a_key_that_the_policy_adds() -> None:
+    lines = explain_policy(parse_policy(POLICY.encode(), FILES)).splitlines()
+    assert "  - takes reference values from 1.4.0.jws: release 1.4.0, number 7, of 2026-11-18" in lines
+    assert "  - refuses releases with a number below 7" in lines
+    key = public_key().hex()
+    assert f"  ! accepts reference values that this key signed, which we did not ship: {key}" in lines
+
+
+@pytest.mark.parametrize(("issued", "holds"), [(253_370_764_799, True), (253_370_764_800, False)])
+def test_a_release_was_issued_before_the_end_of_the_calendar(issued: int, holds: bool) -> None:
+    raw = release_file(payload(issued=issued))
+    if holds:
+        assert "of 9998-12-31" in explain_policy(parse_policy(POLICY.encode(), {"1.4.0.jws": raw}))
+        return
+    with pytest.raises(MalformedEvidence, match="issued"):
+        parse_release(raw, KEYS)

@@ -24,10 +24,13 @@ required_mitigations = {{ Turin = 63 }}
 id_key_digests = ["{"01" * 48}"]
 author_key_digests = ["{"02" * 48}"]
 host_data = ["{"03" * 32}"]
+family_ids = ["{"0f" * 16}"]
+image_ids = ["{"1f" * 16}"]
 trust_id_key = true
 allow_smt = false
 allow_migration = true
 allow_cxl = true
+allow_tio = true
 allow_provisional_firmware = true
 require_alias_check = false
 require_ecc = false
@@ -49,6 +52,7 @@ measurement = "{"0a" * 48}"
 [tdx]
 unjudged_registers = ["rtmr3"]
 mrseams = ["{"11" * 48}"]
+xfams = ["{"e7" * 8}"]
 mrconfigids = ["{"12" * 48}"]
 mrowners = ["{"13" * 48}"]
 mrownerconfigs = ["{"14" * 48}"]

@@ -195,6 +195,18 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "The guest's memory may, or may not, lie on external (CXL) devices, as the policy demands.",
         "If allowed: who can touch those devices.",
     ),
+    "snp.tio": (
+        "machine",
+        "Devices inside the trusted part",
+        "The machine does not let devices into the guest's protected memory, unless the policy allows it.",
+        "If allowed: which devices those are, and what their own firmware does.",
+    ),
+    "snp.platform.unknown": (
+        "machine",
+        "Nothing unknown switched on",
+        "The machine reports no feature that this verifier has never heard of.",
+        "One bit that real machines set without an explanation (bit 6) is tolerated.",
+    ),
     "snp.abi": (
         "machine",
         "Firmware interface",
@@ -276,6 +288,18 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "Data set by the host at launch",
         "The host passed exactly the launch data that the policy lists, or none.",
         "The host chooses this value: it is a label unless the measured software acts on it.",
+    ),
+    "snp.family_id": (
+        "software",
+        "Product family named by the launch's signer",
+        "The signed launch is of a product family that the policy lists, if it lists any.",
+        "What the signer means by that name; without a list any name passes.",
+    ),
+    "snp.image_id": (
+        "software",
+        "Image named by the launch's signer",
+        "The signed launch is of an image that the policy lists, if it lists any.",
+        "What the signer means by that name; without a list any name passes.",
     ),
     "snp.signing_key": (
         "machine",
