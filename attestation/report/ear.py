@@ -24,7 +24,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Verdict
 from attestation.report.explain import explain
-from attestation.report.text import LIMITS, as_plain, hardware_vouches, is_baseline, worst, write_time
+from attestation.report.text import (
+    LIMITS,
+    as_plain,
+    hardware_vouches,
+    is_insecure,
+    outcome_word,
+    trust_class,
+    worst,
+    write_time,
+)
 from attestation.report.weaknesses import weaknesses
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
@@ -57,7 +66,7 @@ def build_ear(
     if nonce is not None and len(nonce) not in _NONCE_BYTES:
         raise ValueError("an EAR's nonce has 8 to 64 bytes")
     vector = trust_vector(appraisal)
-    status = _status(appraisal.verdict, vector)
+    status = _status(appraisal, vector)
     claims: dict[str, Any] = {
         "eat_profile": PROFILE,
         "iat": int(now.timestamp()),
@@ -81,8 +90,8 @@ def sign_ear(ear: Mapping[str, Any], key: Key) -> str:
 
 
 def trust_vector(appraisal: Appraisal) -> dict[str, int]:
-    """AR4SI claims by name. Affirming values exist only in an accepted appraisal."""
-    if appraisal.verdict is Verdict.ACCEPTED_INSECURE:
+    """AR4SI claims by name. Affirming values exist only in an accepted appraisal of genuine hardware."""
+    if is_insecure(appraisal):
         return dict.fromkeys(_APPRAISED, CONTRAINDICATED) | {"hardware": UNRECOGNISED}
     if any(_is_forged(check) for check in appraisal.failed):
         return dict.fromkeys(_APPRAISED, FORGED)
@@ -90,7 +99,7 @@ def trust_vector(appraisal: Appraisal) -> dict[str, int]:
         "instance-identity": _instance(appraisal),
         "configuration": _by_layer(appraisal, ("gateway",), AFFIRMED),
         "executables": _executables(appraisal),
-        "hardware": _hardware(appraisal),
+        "hardware": _by_class(appraisal, _hardware(appraisal)),
         "runtime-opaque": _of(appraisal, _SEALED, AFFIRMED),
     }
     if appraisal.verdict is Verdict.ACCEPTED:
@@ -107,11 +116,15 @@ def tier(value: int) -> Tier:
     return "warning" if value < CONTRAINDICATED else "contraindicated"
 
 
-def _status(verdict: Verdict, vector: Mapping[str, int]) -> Tier:
-    """Never better than the worst claim, and affirming or warning only for an accepted appraisal."""
-    if verdict is Verdict.UNDECIDED:
+def _status(appraisal: Appraisal, vector: Mapping[str, int]) -> Tier:
+    """Never better than the worst claim; affirming or warning only for an accepted appraisal, and no more
+    than a warning if no policy was applied."""
+    if is_insecure(appraisal):
+        return "contraindicated"
+    if appraisal.verdict is Verdict.UNDECIDED:
         return "none"
-    return tier(max(vector.values())) if verdict is Verdict.ACCEPTED else "contraindicated"
+    found = tier(max(vector.values())) if appraisal.verdict is Verdict.ACCEPTED else "contraindicated"
+    return "warning" if found == "affirming" and appraisal.rules == "baseline" else found
 
 
 def _submodule(
@@ -125,10 +138,13 @@ def _submodule(
         "ear_appraisal_policy_ids": [_policy_id(appraisal)],
         "ear_verifier_claims": {
             "verdict": appraisal.verdict.value,
-            "insecure": appraisal.verdict is Verdict.ACCEPTED_INSECURE,
+            "insecure": is_insecure(appraisal),
+            "trust_class": trust_class(appraisal),
+            "rules": appraisal.rules,
             "decided_at": write_time(appraisal.decided_at),
             "evidence_sha256": None if appraisal.evidence_sha256 is None else appraisal.evidence_sha256.hex(),
-            "checks": _outcomes(appraisal.checks),
+            "inputs": dict(appraisal.inputs),
+            "checks": _outcomes(appraisal.checks, insecure=is_insecure(appraisal)),
             "not_proven": list(LIMITS),
         },
     }
@@ -138,12 +154,12 @@ def _submodule(
     return record | {"eat_nonce": _base64url(nonce)} if nonce is not None and answered else record
 
 
-def _outcomes(checks: Iterable[Check]) -> dict[str, str]:
+def _outcomes(checks: Iterable[Check], *, insecure: bool) -> dict[str, str]:
     """Outcome by id. A rule that was applied several times, as to each provider, has its worst."""
     by_id: dict[str, list[Check]] = {}
     for check in checks:
         by_id.setdefault(check.id, []).append(check)
-    return {check_id: worst(made).value for check_id, made in by_id.items()}
+    return {check_id: outcome_word(worst(made), insecure=insecure) for check_id, made in by_id.items()}
 
 
 def _label(appraisal: Appraisal) -> str:
@@ -156,10 +172,14 @@ def _label(appraisal: Appraisal) -> str:
 
 def _policy_id(appraisal: Appraisal) -> str:
     """RFC 6920 name of the policy's exact bytes, or of the rules that hold without a policy."""
-    if is_baseline(appraisal):
-        return f"{RULES_PROFILE}/baseline"
     digest = appraisal.policy_sha256
-    return f"ni:///sha-256;{_base64url(digest)}" if digest else f"{RULES_PROFILE}/built-in"
+    return f"ni:///sha-256;{_base64url(digest)}" if digest else f"{RULES_PROFILE}/{appraisal.rules}"
+
+
+def _by_class(appraisal: Appraisal, hardware: int) -> int:
+    """Behind a paravisor the hardware did not measure the guest itself: a warning at best."""
+    below = hardware == AFFIRMED and _label(appraisal) == "paravisor-vtpm"
+    return WEAK if below else hardware
 
 
 def _hardware(appraisal: Appraisal) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from attestation.check import Check, Outcome
@@ -19,15 +19,18 @@ from attestation.report.style import ICONS, STYLE, page_style
 from attestation.report.text import (
     LIMITS,
     MAIN_QUESTIONS,
+    RULES,
+    TRUST_CLASSES,
     fact_rows,
     hardware_vouches,
-    is_baseline,
+    is_insecure,
     printable,
     render_json,
+    trust_class,
     worst,
     write_time,
 )
-from attestation.report.words import ANSWERS, BASELINE_ONLY, MARKS, SIMULATED, VOICES, WORDS, Voice
+from attestation.report.words import ANSWERS, MARKS, SIMULATED, WORDS, Voice, choose_voice
 
 _LONG = 4_096
 _SHORT = 240
@@ -41,13 +44,16 @@ def render_html(
     title: str = "Attestation report",
     verifier: str = "casemate",
     command: str = "",
+    notes: Sequence[str] = (),
 ) -> str:
     """One self-contained document. `subject`: what was judged, for the reader (an address or a file name).
 
     `verifier` names the program and its version, `command` the exact command that repeats it; without
-    one the report shows its general form. Equal arguments give equal bytes.
+    one the report shows its general form. `notes` say what that command needs beyond what was kept.
+    Equal arguments give equal bytes.
     """
-    voice = VOICES[appraisal.verdict]
+    insecure = is_insecure(appraisal)
+    voice = choose_voice(appraisal.verdict, appraisal.rules, insecure=insecure)
     style = STYLE + page_style(f"{title}: {voice.word}" if _is_plain(title) else voice.word)
     body = [
         _opening(appraisal, subject, title),
@@ -57,7 +63,7 @@ def render_html(
         _record(appraisal, subject, verifier),
         _checks(appraisal),
         _facts(appraisal),
-        _again(appraisal, command),
+        _again(appraisal, command, notes),
         _glossary(),
     ]
     return "".join(
@@ -85,9 +91,8 @@ def _opening(appraisal: Appraisal, subject: str, title: str) -> str:
 
 
 def _verdict(appraisal: Appraisal, voice: Voice) -> str:
-    means = voice.means
-    if appraisal.verdict is Verdict.ACCEPTED and is_baseline(appraisal):
-        means = (BASELINE_ONLY, *means[1:])
+    kind = trust_class(appraisal) if appraisal.verdict is Verdict.ACCEPTED else None
+    means = (f"Trust class: {TRUST_CLASSES[kind]}.", *voice.means) if kind else voice.means
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in means)
     return (
         f'<section class="verdict {voice.style}" aria-label="Verdict">'
@@ -98,12 +103,9 @@ def _verdict(appraisal: Appraisal, voice: Voice) -> str:
 
 def _reasons(appraisal: Appraisal, voice: Voice) -> str:
     """The checks that made the verdict, in a sentence each, the first few of them."""
-    wanted = {
-        Verdict.REFUSED: (Outcome.FAIL,),
-        Verdict.UNDECIDED: (Outcome.UNDECIDED,),
-        Verdict.ACCEPTED_INSECURE: (Outcome.INSECURE,),
-    }.get(appraisal.verdict, ())
-    checks = [(index, check) for index, check in enumerate(appraisal.checks) if check.outcome in wanted]
+    wanted = {Verdict.REFUSED: Outcome.FAIL, Verdict.UNDECIDED: Outcome.UNDECIDED}.get(appraisal.verdict)
+    told = (wanted, Outcome.INSECURE)
+    checks = [(index, check) for index, check in enumerate(appraisal.checks) if check.outcome in told]
     if not checks:
         return ""
     items = [
@@ -122,19 +124,19 @@ def _answers(appraisal: Appraisal) -> str:
     """The questions with their answers; a main question that nobody looked at is named as such."""
     groups = {layer.name: checks for layer, checks in by_layer(appraisal.checks)}
     shown = [layer for layer in LAYERS if layer.name in groups or layer.name in MAIN_QUESTIONS]
-    simulated = appraisal.verdict is Verdict.ACCEPTED_INSECURE
-    rows = "".join(_answer(layer, groups.get(layer.name, []), simulated=simulated) for layer in shown)
+    insecure = is_insecure(appraisal)
+    rows = "".join(_answer(layer, groups.get(layer.name, []), insecure=insecure) for layer in shown)
     return f'<section><h2>In short</h2><ul class="answers">{rows}</ul></section>'
 
 
-def _answer(layer: Layer, checks: list[Check], *, simulated: bool) -> str:
+def _answer(layer: Layer, checks: list[Check], *, insecure: bool) -> str:
     if not checks:
         return (
             f'<li class="unseen"><span class="mark">{_icon("unseen")}Not looked at</span>'
             f'<span class="ask">{escape(layer.question)}</span><span class="count"></span></li>'
         )
     outcome = worst(checks)
-    hollow = simulated and outcome is Outcome.PASS
+    hollow = insecure and outcome is Outcome.PASS
     style, text = ("hollow", "Simulated") if hollow else (outcome.value, ANSWERS[outcome])
     count = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
     return (
@@ -155,13 +157,20 @@ def _limits() -> str:
 def _record(appraisal: Appraisal, subject: str, verifier: str) -> str:
     """What identifies this decision, so that it can be filed, found and compared."""
     vouched = "yes" if hardware_vouches(appraisal) else "no: what it says is only claimed"
+    kind = TRUST_CLASSES.get(trust_class(appraisal) or "", "not established")
     rows = [
         ("Judged", _safe(subject, _SHORT)),
         ("Verdict", f"<code>{appraisal.verdict.value}</code>"),
         ("As of", _moment(write_time(appraisal.decided_at) or "unknown")),
         ("Hardware vouches", vouched),
+        ("Trust class", escape(kind)),
+        ("Rules", RULES[appraisal.rules]),
+        ("Policy, SHA-256", "none" if appraisal.policy_sha256 == b"" else _digest(appraisal.policy_sha256)),
         ("Evidence, SHA-256", _digest(appraisal.evidence_sha256)),
-        ("Policy, SHA-256", _policy(appraisal)),
+        *(
+            (f"Input {_safe(name, _SHORT)}, SHA-256", f"<code>{_safe(digest, _SHORT)}</code>")
+            for name, digest in appraisal.inputs.items()
+        ),
         ("Same decision as JSON, SHA-256", _digest(hashlib.sha256(render_json(appraisal).encode()).digest())),
         ("Judged by", _safe(verifier, _SHORT)),
     ]
@@ -170,18 +179,18 @@ def _record(appraisal: Appraisal, subject: str, verifier: str) -> str:
 
 def _checks(appraisal: Appraisal) -> str:
     place = {id(check): index for index, check in enumerate(appraisal.checks)}
-    simulated = appraisal.verdict is Verdict.ACCEPTED_INSECURE
+    insecure = is_insecure(appraisal)
     groups = "".join(
         f'<h3 id="{layer.name}">{escape(layer.question)}</h3><p class="lede">{escape(layer.about)}</p>'
-        + "".join(_check(check, place[id(check)], simulated=simulated) for check in checks)
+        + "".join(_check(check, place[id(check)], insecure=insecure) for check in checks)
         for layer, checks in by_layer(appraisal.checks)
     )
     return f"<section><h2>Every check</h2>{groups}</section>"
 
 
-def _check(check: Check, index: int, *, simulated: bool) -> str:
+def _check(check: Check, index: int, *, insecure: bool) -> str:
     told = explain(check.id)
-    hollow = simulated and check.outcome is Outcome.PASS
+    hollow = insecure and check.outcome is Outcome.PASS
     style, word, leads = SIMULATED if hollow else (check.outcome.value, *MARKS[check.outcome])
     return (
         f'<article class="check {style}" id="c{index}"><p class="mark">{_icon(style)}{word}</p><div>'
@@ -218,15 +227,17 @@ def _facts(appraisal: Appraisal) -> str:
     return f'<section><h2>What the evidence says</h2><p class="lede">{about}</p>{_rows(rows)}</section>'
 
 
-def _again(appraisal: Appraisal, command: str) -> str:
+def _again(appraisal: Appraisal, command: str, notes: Sequence[str]) -> str:
     at = write_time(appraisal.decided_at) or "TIME"
     general = f"casemate verify EVIDENCE --policy POLICY --at {at}"
+    lacking = "".join(f"<p>{_safe(note, _LONG)}</p>" for note in notes)
     return (
         "<section><h2>Decide it again</h2>"
-        "<p>The decision needs no network and no trust in whoever made this report: the same evidence, "
-        "policy, time and (if one was chosen) nonce give the same answer on any machine, also in years. "
-        "Compare the SHA-256 values of the record with those of your files first.</p>"
-        f"<pre>{_safe(command or general, _LONG)}</pre></section>"
+        "<p>The decision needs no network and no trust in whoever made this report: the same inputs, rules, "
+        "time and (if one was chosen) nonce give the same answer on any machine, also in years. Compare the "
+        "SHA-256 values of the policy and of every input with yours first: the evidence&#x27;s own digest "
+        "does not cover what was supplied beside it.</p>"
+        f"{lacking}<pre>{_safe(command or general, _LONG)}</pre></section>"
     )
 
 
@@ -257,13 +268,6 @@ def _moment(text: str) -> str:
 
 def _digest(digest: bytes | None) -> str:
     return f"<code>{digest.hex()}</code>" if digest else "not recorded"
-
-
-def _policy(appraisal: Appraisal) -> str:
-    """Rules without a file are part of the verifier, whose version the record names."""
-    if is_baseline(appraisal):
-        return "none: the baseline"
-    return _digest(appraisal.policy_sha256) if appraisal.policy_sha256 else "none: the built-in policy"
 
 
 def _safe(text: str, limit: int) -> str:

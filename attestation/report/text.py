@@ -8,12 +8,14 @@ for an auditor's file is `attestation.report.html`; all three say the same (docs
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from attestation.check import Check, Outcome
-from attestation.model import Appraisal, Fact, Facts, Verdict
+from attestation.model import Appraisal, Fact, Facts, Rules, Verdict
 from attestation.report.explain import LAYERS, by_layer, explain
 
 FORMAT = "casemate/appraisal/1"
@@ -26,10 +28,26 @@ EXIT_CODES: dict[Verdict, int] = {
 }
 
 _HEADLINES: dict[Verdict, str] = {
-    Verdict.ACCEPTED: "ACCEPTED: genuine hardware, and everything that was demanded of it holds",
+    Verdict.ACCEPTED: "ACCEPTED: genuine hardware{kind}, and everything that was demanded of it holds",
     Verdict.REFUSED: "REFUSED: do not send data to this endpoint",
     Verdict.UNDECIDED: "UNDECIDED: something needed for a decision is missing; treat it as refused",
     Verdict.ACCEPTED_INSECURE: "ACCEPTED-INSECURE: a simulation for development. NOTHING IS PROTECTED",
+}
+_BASELINE = (
+    "ACCEPTED: genuine hardware{kind}. NO POLICY WAS APPLIED, only the baseline; software was not looked at"
+)
+_SIMULATIONS: dict[Verdict, str] = {
+    Verdict.REFUSED: "REFUSED, and a simulation: NOTHING IS PROTECTED. Do not send data to this endpoint",
+    Verdict.UNDECIDED: "UNDECIDED, and a simulation: NOTHING IS PROTECTED. Treat it as refused",
+}
+TRUST_CLASSES: dict[str, str] = {
+    "direct-boot": "direct-boot (the processor itself measured the guest)",
+    "paravisor-vtpm": "paravisor-vtpm (weaker: a paravisor vouches for the guest)",
+}
+RULES: dict[Rules, str] = {
+    "policy": "a policy",
+    "built-in": "the built-in policy",
+    "baseline": "the baseline alone: no policy was applied",
 }
 _MARKS: dict[Outcome, str] = {
     Outcome.PASS: "pass",
@@ -49,6 +67,9 @@ _WORST_FIRST = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE, Outcome.PASS,
 _EXPLAIN_FULLY = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE)
 _BANNER = "!" * 78
 _INLINE = 60
+_ONE_LINE, _WIDTH, _LONG = 160, 112, 4_096
+_HASH = re.compile(r"(?<=\w) (?=[0-9a-f]{32})")  # what stands before a digest is its name, and stays with it
+_CUT = " (cut here; the JSON form has all of it)"
 _MOST_ROWS = 400
 
 # Questions whose absence a reader has to be told of: nobody looked.
@@ -69,21 +90,25 @@ def exit_code(verdict: Verdict) -> int:
 
 def render_text(appraisal: Appraisal) -> str:
     """Render for people: verdict first, then every check, the facts, and what none of it proves."""
-    lines = [*_headline(appraisal.verdict), *_record(appraisal), *_checks(appraisal), *_facts(appraisal)]
+    lines = [*_headline(appraisal), *_record(appraisal), *_checks(appraisal), *_facts(appraisal)]
     return "\n".join([*lines, *_limits(), ""])
 
 
 def render_json(appraisal: Appraisal) -> str:
     """Render for programs; docs/spec/appraisal.md lists the members. Equal appraisals give equal bytes."""
+    insecure = is_insecure(appraisal)
     value = {
         "format": FORMAT,
         "verdict": appraisal.verdict.value,
-        "insecure": appraisal.verdict is Verdict.ACCEPTED_INSECURE,
+        "insecure": insecure,
         "authentic": hardware_vouches(appraisal),
+        "trust_class": trust_class(appraisal),
+        "rules": appraisal.rules,
         "decided_at": write_time(appraisal.decided_at),
         "evidence_sha256": _hex(appraisal.evidence_sha256),
         "policy_sha256": _hex(appraisal.policy_sha256),
-        "checks": [_as_object(check) for check in appraisal.checks],
+        "inputs": dict(appraisal.inputs),
+        "checks": [_as_object(check, insecure=insecure) for check in appraisal.checks],
         "facts": as_plain(appraisal.facts),
         "not_proven": list(LIMITS),
     }
@@ -92,12 +117,26 @@ def render_json(appraisal: Appraisal) -> str:
 
 def hardware_vouches(appraisal: Appraisal) -> bool:
     """Whether genuine hardware signed the evidence: what a simulation signed, nobody vouches for."""
-    return appraisal.authentic and all(c.outcome is not Outcome.INSECURE for c in appraisal.checks)
+    return appraisal.authentic and not is_insecure(appraisal)
 
 
-def is_baseline(appraisal: Appraisal) -> bool:
-    """Whether the baseline stood where a policy would stand."""
-    return any(check.id.startswith("baseline.") for check in appraisal.checks)
+def is_insecure(appraisal: Appraisal) -> bool:
+    """Whether a simulated root, or an open development door, is part of it: then nothing may read as a pass,
+    whatever the verdict."""
+    insecure = any(check.outcome is Outcome.INSECURE for check in appraisal.checks)
+    return insecure or appraisal.verdict is Verdict.ACCEPTED_INSECURE
+
+
+def outcome_word(outcome: Outcome, *, insecure: bool) -> str:
+    """An outcome for programs. Inside a simulation nothing passes: what holds there is `simulated`."""
+    return "simulated" if insecure and outcome is Outcome.PASS else outcome.value
+
+
+def trust_class(appraisal: Appraisal) -> str | None:
+    """What the evidence stands on, if genuine hardware vouches for it: a key of `TRUST_CLASSES`, or None."""
+    found = appraisal.facts.get("trust_class")
+    known = isinstance(found, str) and found in TRUST_CLASSES
+    return str(found) if known and hardware_vouches(appraisal) else None
 
 
 def printable(text: str, limit: int = 160) -> str:
@@ -107,8 +146,8 @@ def printable(text: str, limit: int = 160) -> str:
 
 
 def write_time(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC, to the second."""
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339 in UTC, with a fraction of a second if there is one: the time that decided, and no other."""
+    return None if moment is None else f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def worst(checks: Iterable[Check]) -> Outcome:
@@ -166,51 +205,67 @@ def _single(fact: bool | int | str | None) -> str:
     return str(fact) or "(empty)"
 
 
-def _headline(verdict: Verdict) -> list[str]:
-    line = _HEADLINES[verdict]
-    return [_BANNER, line, _BANNER] if verdict is Verdict.ACCEPTED_INSECURE else [line]
+def _headline(appraisal: Appraisal) -> list[str]:
+    if is_insecure(appraisal):
+        line = _SIMULATIONS.get(appraisal.verdict, _HEADLINES[Verdict.ACCEPTED_INSECURE])
+        return [_BANNER, line, _BANNER]
+    by_baseline = appraisal.verdict is Verdict.ACCEPTED and appraisal.rules == "baseline"
+    line = _BASELINE if by_baseline else _HEADLINES[appraisal.verdict]
+    kind = trust_class(appraisal)
+    return [line.format(kind=f", {TRUST_CLASSES[kind]}" if kind else "")]
 
 
 def _record(appraisal: Appraisal) -> list[str]:
-    """When, on what and by which rules; each only if it is known."""
+    """When, on what and by which rules; each only if it is known. Inputs one by one are in the JSON form."""
+    evidence, policy = _hex(appraisal.evidence_sha256), _hex(appraisal.policy_sha256)
     named = (
         ("decided as of", write_time(appraisal.decided_at)),
-        ("evidence", _hex(appraisal.evidence_sha256)),
-        ("policy", _hex(appraisal.policy_sha256)),
+        ("trust class", TRUST_CLASSES.get(trust_class(appraisal) or "")),
+        ("evidence", evidence and f"sha256 {evidence}"),
+        ("rules", f"policy, sha256 {policy}" if policy else RULES[appraisal.rules]),
     )
-    return [
-        f"  {name:<14} {'' if name == 'decided as of' else 'sha256 '}{text}" for name, text in named if text
-    ]
+    return [f"  {name:<14} {text}" for name, text in named if text]
 
 
 def _checks(appraisal: Appraisal) -> list[str]:
     lines: list[str] = []
-    simulated = appraisal.verdict is Verdict.ACCEPTED_INSECURE
+    insecure = is_insecure(appraisal)
     groups = by_layer(appraisal.checks)
     for layer, checks in groups:
         outcome = worst(checks)
-        answer = "simulated" if simulated and outcome is Outcome.PASS else _ANSWERS[outcome]
+        answer = "simulated" if insecure and outcome is Outcome.PASS else _ANSWERS[outcome]
         lines += ["", f"{layer.question}  {answer}"]
         for check in checks:
-            lines += _check(check, simulated=simulated)
+            lines += _check(check, insecure=insecure)
     seen = {layer.name for layer, _ in groups}
     unseen = [layer.question for layer in LAYERS if layer.name in MAIN_QUESTIONS and layer.name not in seen]
     return [*lines, *(f"\n{question}  not looked at" for question in unseen)]
 
 
-def _check(check: Check, *, simulated: bool) -> list[str]:
-    """One line; three more if it did not pass. Inside a simulation nothing passes, it only holds there."""
+def _check(check: Check, *, insecure: bool) -> list[str]:
+    """One line, more if much was found, and three more if it did not pass. Inside a simulation nothing
+    passes, it only holds there."""
     told = explain(check.id)
-    mark = "simulated" if simulated and check.outcome is Outcome.PASS else _MARKS[check.outcome]
-    line = f"  {mark:<9}  {printable(check.id):<27} {told.title}: {printable(check.found)}"
+    mark = "simulated" if insecure and check.outcome is Outcome.PASS else _MARKS[check.outcome]
+    lines = _in_full(f"  {mark:<9}  {printable(check.id):<27} {told.title}:", check.found)
     if check.outcome not in _EXPLAIN_FULLY:
-        return [line]
+        return lines
     return [
-        line,
-        f"{'':13}expected: {printable(check.expected)}",
+        *lines,
+        *_in_full(f"{'':13}expected:", check.expected),
         f"{'':13}would show: {told.proves}",
         f"{'':13}see: {printable(check.reference)}",
     ]
+
+
+def _in_full(head: str, text: str) -> list[str]:
+    """What was found or expected, beside its head or in lines below it; what is cut says so."""
+    shown = printable(text, _LONG)
+    if len(shown) <= _ONE_LINE:
+        return [f"{head} {shown}"]
+    kept = _HASH.sub("\xa0", shown + (_CUT if len(text) > _LONG else ""))
+    lines = textwrap.wrap(kept, _WIDTH, break_on_hyphens=False)
+    return [head, *(f"{'':15}{line}".replace("\xa0", " ") for line in lines)]
 
 
 def _facts(appraisal: Appraisal) -> list[str]:
@@ -225,11 +280,11 @@ def _limits() -> list[str]:
     return ["", "Not proven by any of this:", *(f"  - {limit}" for limit in LIMITS)]
 
 
-def _as_object(check: Check) -> dict[str, str]:
+def _as_object(check: Check, *, insecure: bool) -> dict[str, str]:
     return {
         "id": check.id,
         "stage": check.stage.value,
-        "outcome": check.outcome.value,
+        "outcome": outcome_word(check.outcome, insecure=insecure),
         "title": explain(check.id).title,
         "expected": check.expected,
         "found": check.found,

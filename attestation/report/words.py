@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attestation.check import Outcome
-from attestation.model import Verdict
+from attestation.model import Rules, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,49 @@ VOICES: dict[Verdict, Voice] = {
         "Why",
     ),
 }
-BASELINE_ONLY = (
-    "No policy was applied, only the baseline: genuine hardware, no debugging, firmware in good standing. "
-    "Which software runs there was not looked at."
+_BASELINE = Voice(
+    "pass",
+    "Accepted by the baseline only",
+    (
+        "No policy was applied, only the baseline: genuine hardware, no debugging, firmware in good "
+        "standing. Which software runs there was not looked at.",
+        *VOICES[Verdict.ACCEPTED].means[1:],
+    ),
+    "",
 )
+_SIMULATED = (
+    "This evidence was made by a simulation for software development. There is no genuine hardware behind "
+    "it: whoever runs the machine can read everything."
+)
+_SIMULATIONS: dict[Verdict, Voice] = {
+    Verdict.REFUSED: Voice(
+        "insecure",
+        "A simulation, and refused",
+        (
+            _SIMULATED,
+            "Besides, something is wrong with it, or it is not what was demanded. Do not send data there.",
+        ),
+        "Why",
+    ),
+    Verdict.UNDECIDED: Voice(
+        "insecure",
+        "A simulation, and not decided",
+        (
+            _SIMULATED,
+            "Besides, something that a decision needs is missing. "
+            "Treat this as refused and do not send data.",
+        ),
+        "Why",
+    ),
+}
+
+
+def choose_voice(verdict: Verdict, rules: Rules, *, insecure: bool) -> Voice:
+    """How to speak. A simulation speaks as one whatever came of it, the baseline never as a policy."""
+    if insecure:
+        return _SIMULATIONS.get(verdict, VOICES[Verdict.ACCEPTED_INSECURE])
+    return _BASELINE if verdict is Verdict.ACCEPTED and rules == "baseline" else VOICES[verdict]
+
 
 MARKS: dict[Outcome, tuple[str, str]] = {
     Outcome.PASS: ("Passed", "Shows: "),

@@ -59,7 +59,8 @@ def test_real_evidence_is_shown_in_every_form_and_none_says_more_than_the_verdic
         assert render_text(judged).startswith("ACCEPTED:") is accepted
         assert json.loads(render_json(judged))["verdict"] == judged.verdict.value
         text = page(render_html(judged, subject=case["id"])).text
-        assert text.startswith(f"Accepted: {case['id']}") is accepted
+        assert text.startswith(f"Accepted by the baseline only: {case['id']}") is accepted
+        assert text.startswith("Accepted") is accepted
         ear = build_ear(judged, nonce=None, now=NOW, developer="d", build="b")
         (record,) = ear["submods"].values()
         tiers = {tier(value) for value in record["ear_trustworthiness_vector"].values()}

@@ -199,10 +199,12 @@ def test_an_accepted_report_lists_no_reasons() -> None:
 
 
 def test_a_baseline_verdict_says_that_no_software_was_looked_at() -> None:
-    judged = appraisal(Verdict.ACCEPTED, check("baseline.debug"))
+    judged = replace(
+        appraisal(Verdict.ACCEPTED, check("baseline.debug")), rules="baseline", policy_sha256=b""
+    )
     text = page(html(judged)).text
     assert "Which software runs there was not looked at." in text
-    assert "Policy, SHA-256 none: the baseline" in text
+    assert "Rules the baseline alone: no policy was applied Policy, SHA-256 none" in text
     assert "not looked at." not in page(html(appraisal())).text
 
 
@@ -241,7 +243,7 @@ def test_the_limits_stand_in_every_report() -> None:
 def test_the_record_names_what_was_judged_by_digest_and_the_json_twin() -> None:
     plain = page(html(appraisal())).text
     assert "As of unknown Hardware vouches no: what it says is only claimed" in plain
-    assert "Evidence, SHA-256 not recorded Policy, SHA-256 none: the built-in policy" in plain
+    assert "Rules a policy Policy, SHA-256 not recorded Evidence, SHA-256 not recorded Same" in plain
     assert "--at TIME" in plain
     moment = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
     judged = replace(
@@ -253,7 +255,8 @@ def test_the_record_names_what_was_judged_by_digest_and_the_json_twin() -> None:
     )
     text = page(html(judged, verifier="casemate 9.9")).text
     assert "Decided as of 2026-11-22 01:02:03 UTC" in text
-    assert f"Hardware vouches yes Evidence, SHA-256 {'01' * 32} Policy, SHA-256 {'02' * 32}" in text
+    assert "Hardware vouches yes Trust class not established Rules a policy" in text
+    assert f"Rules a policy Policy, SHA-256 {'02' * 32} Evidence, SHA-256 {'01' * 32}" in text
     assert f"as JSON, SHA-256 {hashlib.sha256(render_json(judged).encode()).hexdigest()}" in text
     assert "Judged by casemate 9.9" in text
     assert "casemate verify EVIDENCE --policy POLICY --at 2026-11-22T01:02:03Z" in text

@@ -166,7 +166,7 @@ def test_the_json_form_says_what_was_judged_when_and_by_which_rules() -> None:
     text = render_text(stamped)
     assert "decided as of  2026-11-22T01:04:05Z" in text
     assert f"evidence       sha256 {'01' * 32}" in text
-    assert f"policy         sha256 {'02' * 32}" in text
+    assert f"rules          policy, sha256 {'02' * 32}" in text
     assert "sha256" not in render_text(one)
     built_in = Appraisal(Verdict.ACCEPTED, one.checks, policy_sha256=b"")
     assert json.loads(render_json(built_in))["policy_sha256"] is None
