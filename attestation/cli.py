@@ -45,7 +45,7 @@ def main() -> None:
     """Run the command line. The server's commands cost a second to load: not if one of ours was asked for."""
     own = _OWN.keys() | _GROUPS.keys()
     further = () if own & set(sys.argv[1:2]) else sorted(entry_points(group=GROUP), key=lambda e: e.name)
-    build_app(further)()
+    build_app(further)(prog_name="casemate")
 
 
 def _add(app: typer.Typer, entry: EntryPoint) -> None:

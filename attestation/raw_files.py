@@ -24,9 +24,23 @@ AMD_CERTIFICATES = ("vcek.der", "vlek.der")
 AMD_CHAIN = "ca_chain.pem"
 _VEK_MARKS = {"vcek.der": b"SEV-VCEK", "vlek.der": b"SEV-VLEK"}
 AMD_CRLS = ("amd_crl.der", "crl.der")
+COLLATERAL_NAMES = (
+    *AMD_CERTIFICATES,
+    AMD_CHAIN,
+    *AMD_CRLS,
+    "tcb_info.json",
+    "tcb_signing_chain.pem",
+    "qe_identity.json",
+    "qe_identity_chain.pem",
+    "pck_crl.der",
+    "pck_crl_issuer_chain.pem",
+    "root_ca_crl.der",
+)
 
 # RFC 7468 section 3, lax: vendors' chains come with either line end, and Intel's with a zero byte at the end.
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----[\s\0]*")
+# Around the blocks stands what programs write for people (section 2), but nothing that looks like a frame.
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*+)-----END CERTIFICATE-----")
+_FRAME = re.compile(rb"-----(?:BEGIN|END)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +53,29 @@ class Folder:
         """A file without which there is nothing to judge. Raises CannotDecide if it is absent."""
         raw = self.optional(name)
         if raw is None:
-            raise CannotDecide(f"{name} is missing", hint=f"put {name} into the folder that --dir names")
+            hint = f"put {name} into the folder that --dir names, under exactly this name"
+            raise CannotDecide(f"{name} is missing or empty", hint=hint)
         return raw
 
     def optional(self, name: str, limit: int = MAX_FILE) -> bytes | None:
-        """A file's bytes, or None. Raises MalformedEvidence above `limit`, CannotDecide if unreadable."""
+        """A file's bytes; None if it is absent or empty, which is the same.
+
+        Raises MalformedEvidence above `limit`, CannotDecide if something of that name cannot be read.
+        """
+        place = self.path / name
         try:
-            if not (self.path / name).is_file():
+            if not place.is_file():
+                if place.exists() or place.is_symlink():
+                    raise CannotDecide(f"{name} is no file", hint=f"put a file in the place of {name}")
                 return None
-            with (self.path / name).open("rb") as file:
+            with place.open("rb") as file:
                 raw = file.read(limit + 1)
         except OSError as error:
-            raise CannotDecide(f"cannot read {name}: {error.strerror}") from error
+            hint = f"let {name} be read by whoever runs this"
+            raise CannotDecide(f"cannot read {name}: {error.strerror}", hint=hint) from error
         if len(raw) > limit:
             raise MalformedEvidence(f"{name}: longer than {limit} bytes")
-        return raw
+        return raw or None
 
     def bytes_of(self, name: str) -> bytes:
         """A file's bytes; nothing at all if it is absent."""
@@ -72,7 +94,7 @@ def read_hardware(tee: Tee, directory: Path) -> Hardware:
     left to the checks, which know what they needed.
     """
     folder = Folder(directory)
-    if not directory.is_dir():
+    if not _is_folder(directory):
         raise CannotDecide("--dir names no directory", hint="name the folder that holds the evidence files")
     if tee == "sev-snp":
         return SnpEvidence(folder.needed("report.bin"), _amd_certificates(folder), _amd_crls(folder))
@@ -89,7 +111,7 @@ def read_hardware(tee: Tee, directory: Path) -> Hardware:
 def read_collateral(directory: Path) -> Collateral:
     """Read a folder of collateral alone, under the same names. Raises as `read_hardware` does."""
     folder = Folder(directory)
-    if not directory.is_dir():
+    if not _is_folder(directory):
         raise CannotDecide(
             "--collateral names no directory", hint="`casemate collateral fetch` writes such a folder"
         )
@@ -118,6 +140,14 @@ def collateral_files(collateral: Collateral) -> dict[str, bytes]:
         "root_ca_crl.der": intel.root_crl,
     }
     return {name: raw for name, raw in files.items() if raw}
+
+
+def _is_folder(path: Path) -> bool:
+    """Also False where nobody may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _amd_files(certificates: tuple[bytes, ...]) -> dict[str, bytes]:
@@ -170,15 +200,12 @@ def _intel(folder: Folder) -> TdxCollateral:
 
 
 def _certificates(raw: bytes, name: str) -> tuple[bytes, ...]:
-    found: list[bytes] = []
-    offset = 0
-    while offset < len(raw):
-        block = _PEM.match(raw, offset)
-        if block is None or len(found) == MAX_BLOCKS:
-            raise MalformedEvidence(f"{name} must be PEM certificates only, at most {MAX_BLOCKS}")
-        found.append(_der(block.group(1), name))
-        offset = block.end()
-    return tuple(found)
+    """What stands between blocks is for people; a broken block, or one of another kind, is not."""
+    blocks = _PEM.findall(raw)
+    around = _PEM.sub(b"\n", raw)
+    if len(blocks) > MAX_BLOCKS or _FRAME.search(around) or bool(raw) is not bool(blocks):
+        raise MalformedEvidence(f"{name} must hold PEM certificates and no other blocks, 1 to {MAX_BLOCKS}")
+    return tuple(_der(block, name) for block in blocks)
 
 
 def _der(body: bytes, name: str) -> bytes:

@@ -50,6 +50,7 @@ def collect(
     sleep: Sleep = time.sleep,
     at: datetime | None = None,
     renew: bool = False,
+    only_valid: bool = False,
     routes: Mapping[str, Address] = NO_ROUTES,
     amd_roots: Mapping[str, frozenset[bytes]] = AMD_ROOTS,
     intel_roots: frozenset[bytes] = INTEL_ROOTS,
@@ -60,6 +61,7 @@ def collect(
     https URL of a caching service to ask instead of Intel. `ca` (PEM text or path) replaces the public roots
     for whichever hosts are asked. `clock` is the real time, whatever `at` is: the time at which the evidence
     will be judged, for which its own collateral may suffice. `renew` asks the vendor all the same.
+    `only_valid` hands over nothing that is not valid at `at`, nor what was at hand where asking failed.
     `routes` gives other addresses (host, port) for hosts; their certificates must hold nevertheless.
 
     Raises CollateralUnavailable, whose `partial` is what was had; CannotDecide for a cache that cannot be
@@ -68,13 +70,14 @@ def collect(
     store = Store(cache_dir) if cache_dir else None
     service = service_at(pccs)
     client = Client((KDS_HOST, *service.hosts), ca=ca, clock=clock, sleep=sleep, routes=routes)
-    source = Source(client, clock, at or clock(), store, renew)
+    source = Source(client, clock, at or clock(), store, renew, only_valid)
     gathered = _gather(hardware, source, service, amd_roots, intel_roots)
     if gathered.problems:
         raise CollateralUnavailable(
             f"not all collateral could be had: {'; '.join(gathered.problems)}",
-            hint="try again later, name a PCCS, or supply the collateral from files",
+            hint=gathered.hint,
             partial=gathered.collateral,
+            missing=tuple(problem.partition(": ")[0] for problem in gathered.problems),
         )
     return gathered.collateral
 

@@ -87,7 +87,9 @@ def fetch_amd(
     case = _Case(report, tuple(_readable(certificates)), tuple(crls[:MAX_CRLS]), roots)
     if case.is_foreign:
         return Gathered(
-            Collateral(), ("the evidence's root is none that we pin: AMD publishes nothing of it",)
+            Collateral(),
+            ("the evidence's root is none that we pin: AMD publishes nothing of it",),
+            hint="nothing is published about a simulated machine: its evidence brings what there is",
         )
     products = _products(case)
     if not products:
@@ -124,18 +126,19 @@ def _of_product(case: _Case, product: str, source: Source) -> tuple[Gathered, bo
     chain = attempts.obtain(_chain_item(case, product), *_given_chain(case, product))
     if chain is None:
         return Gathered(Collateral(), attempts.problems), False
-    certificates = list(chain.chain)
+    certificates = chain.chain
     is_absent = False
     if case.kind == "vlek" and case.vek is None:
         attempts.note(_NO_VLEK)
     elif case.kind == "vcek" and not any(case.report.chip_id):
-        attempts.note(_NO_CHIP_ID)
+        if case.vek is None:
+            attempts.note(_NO_CHIP_ID)
     elif case.kind == "vcek":
         vek = attempts.obtain(_vcek_item(case, product, chain), *[Kept(_der(case.vek))] if case.vek else [])
-        certificates += [vek.body] if vek else []
+        certificates = ((vek.body,) if vek else ()) + certificates
         is_absent = attempts.is_absent
     crl = attempts.obtain(_crl_item(case, product, chain), *map(Kept, case.crls))
-    found = Collateral(tuple(certificates), (crl.body,) if crl else ())
+    found = Collateral(certificates, (crl.body,) if crl else ())
     return Gathered(found, attempts.problems), is_absent
 
 

@@ -40,11 +40,22 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # for TLS 1.2; 1.3 has no others
 
 
 class CollateralUnavailable(CannotDecide):
-    """Something that a vendor publishes could not be had. `partial` is what could, to decide without it."""
+    """Something that a vendor publishes could not be had.
 
-    def __init__(self, message: str, *, hint: str = "", partial: Collateral | None = None) -> None:
+    `partial` is what could, to decide without it; `missing` names what could not, for people.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        partial: Collateral | None = None,
+        missing: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message, hint=hint)
         self.partial = partial or Collateral()
+        self.missing = missing
 
 
 class NotPublished(CollateralUnavailable):

@@ -100,7 +100,7 @@ def fetch_intel(
     """Fetch the collateral for a TDX quote that `given` lacks, or has but not valid at the time in question.
 
     Raises MalformedEvidence for bytes that are no TDX quote with its PCK chain. What could not be had is in
-    `problems`, and stays as `given` has it.
+    `problems`, and stays as `given` has it, unless the source hands over only what is valid.
     """
     platform = _platform(raw)
     attempts = Attempts(source)
@@ -116,11 +116,10 @@ def fetch_intel(
         root_crl = None
     else:
         root_crl = attempts.obtain(_root_crl_item(root, service, roots), Kept(given.root_crl, (root,)))
-    tcb, qe = (
-        tcb or Kept(given.tcb_info, given.tcb_info_chain),
-        qe or Kept(given.qe_identity, given.qe_identity_chain),
-    )
-    pck_crl = pck_crl or Kept(given.pck_crl, given.pck_crl_chain)
+    rest = TdxCollateral() if source.only_valid else given
+    tcb = tcb or Kept(rest.tcb_info, rest.tcb_info_chain)
+    qe = qe or Kept(rest.qe_identity, rest.qe_identity_chain)
+    pck_crl = pck_crl or Kept(rest.pck_crl, rest.pck_crl_chain)
     found = TdxCollateral(
         tcb_info=tcb.body,
         tcb_info_chain=tcb.chain,
@@ -128,7 +127,7 @@ def fetch_intel(
         qe_identity_chain=qe.chain,
         pck_crl=pck_crl.body,
         pck_crl_chain=pck_crl.chain,
-        root_crl=root_crl.body if root_crl else given.root_crl,
+        root_crl=root_crl.body if root_crl else rest.root_crl,
     )
     return Gathered(Collateral(tdx=found), attempts.problems)
 

@@ -56,10 +56,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What was had, and what was not and why, for people."""
+    """What was had, and what was not and why, for people; each problem begins with a name and a colon."""
 
     collateral: Collateral
     problems: tuple[str, ...] = ()
+    hint: str = "try again later, name a PCCS, or supply the collateral from files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class Source:
     """`at` is when the evidence will be judged. The clock tells how old cached copies are.
 
     A moment in the past, more than `PAST` ago, is judged by what was valid then: what is published today is
-    not. `renew` asks the vendor whatever there is already.
+    not. `renew` asks the vendor whatever there is already. `only_valid`: what is not valid at `at` is no use,
+    nor is anything in place of what could not be asked for.
     """
 
     client: Client
@@ -84,6 +86,7 @@ class Source:
     at: datetime
     store: Store | None = None
     renew: bool = False
+    only_valid: bool = False
 
     def obtain(self, item: Item, *given: Kept) -> Kept:
         """The thing: one of `given` that suffices, else cached or fetched. Raises CollateralUnavailable."""
@@ -132,6 +135,8 @@ class Source:
         For when nothing can be fetched: the sender's older issue is not to be what remains. To hand over the
         newer one allows him nothing, since he could have sent that one too.
         """
+        if self.only_valid:
+            return None
         held = self._held(item)
         for one in given:
             try:
@@ -140,6 +145,10 @@ class Source:
             except MalformedEvidence:
                 continue
         return None
+
+    def is_of_use(self, item: Item, kept: Kept) -> bool:
+        """Whether something genuine may be handed over: a caching service may keep what ran out long ago."""
+        return not self.only_valid or item.judge(kept).covers(self.at)
 
     def _suffices(self, item: Item, given: Kept, held: _Held | None) -> bool:
         """Genuine, valid at the time in question, not the sender's choice, and not older than what we saw."""
@@ -224,11 +233,15 @@ class Attempts:
         """
         self.is_absent = False
         try:
-            return self._source.obtain(item, *given)
+            kept = self._source.obtain(item, *given)
         except CollateralUnavailable as reason:
             self.is_absent = isinstance(reason, NotPublished)
             self.note(f"{item.what}: {reason}")
             return self._source.newer_than(item, *given)
+        if self._source.is_of_use(item, kept):
+            return kept
+        self.note(f"{item.what}: what is published is not valid at that time")
+        return None
 
 
 def require(condition: bool, otherwise: str) -> None:

@@ -9,12 +9,15 @@ import typer
 
 from attestation.commands.common import (
     UNDECIDED,
+    AtOption,
     CaOption,
     DirOption,
     TargetArgument,
     TeeOption,
+    make_folder,
     stop,
     tell,
+    time_of,
     write_file,
 )
 from attestation.commands.evidence import given_evidence
@@ -46,25 +49,28 @@ def fetch_collateral(
     pccs_ca: PccsCaOption = None,
     cache: CacheOption = None,
     ca: CaOption = None,
+    at: AtOption = None,
 ) -> None:
     """Write the current collateral for a piece of evidence into a folder, for `verify --collateral`.
 
-    Nothing is decided here. Exit codes: 0 something was written, 2 nothing could be had.
+    Written is only what was fetched now and is valid; with --at what was valid then, the evidence's too.
+    Nothing is decided here. Exit codes: 0 all of it was written, 2 some or all could not be had.
     """
     if out is None:
         stop("--out is missing", "name the folder that the files go into: --out DIR", UNDECIDED)
+    now = time_of(at)
+    services = Services(pccs, pccs_ca, cache)
+    services.check()
     hardware = given_evidence(target, tee, directory, ca)
-    files = collateral_files(Services(pccs, pccs_ca, cache).fetch(hardware, renew=True))
+    fetched = services.fetch(hardware, at=now, renew=at is None, only_valid=True)
+    files = collateral_files(fetched.collateral)
     if not files:
-        stop("no collateral could be had, so nothing was written", "", UNDECIDED)
-    _make(out)
+        stop("no collateral that is valid could be had, so nothing was written", "", UNDECIDED)
+    make_folder(out, "--out")
     for name, raw in files.items():
         write_file(out / name, raw)
         tell(f"wrote {printable(str(out / name))}, {len(raw)} bytes")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        stop(f"cannot make {printable(str(folder))}: {error.strerror}", "choose another --out", UNDECIDED)
+    if fetched.missing:
+        hint = "what was written is valid; evidence stays undecided until the rest is there too"
+        lacking = printable(", ".join(fetched.missing), 1000)
+        stop(f"not all collateral could be had, missing: {lacking}", hint, UNDECIDED)

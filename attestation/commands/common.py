@@ -27,6 +27,12 @@ REFUSED, UNDECIDED = 1, 2
 POLICY_BYTES = 1024 * 1024
 RELEASE_BYTES = 1024 * 1024
 _HEX = re.compile(r"[0-9a-fA-F]*")
+# RFC 3339 section 5.6, with the zone optional. No leap second: nobody's certificates know one.
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(\.[0-9]{1,12})?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
+)
+_YEARS = range(1970, 9999)
 _URL_HINT = "an endpoint is named with https://"
 
 TargetArgument = Annotated[
@@ -103,6 +109,14 @@ def write_file(path: Path, raw: bytes) -> None:
         stop(f"cannot write {printable(str(path))}: {error.strerror}", hint, UNDECIDED)
 
 
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder that the user named with `option`, if it is not there; stops if that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"cannot make {printable(str(path))}: {error.strerror}", f"choose another {option}", UNDECIDED)
+
+
 def load_policy(path: Path | None) -> Policy:
     """The policy of `--policy`, with the release files that it names beside it."""
     if path is None:
@@ -130,7 +144,17 @@ def _releases(raw: bytes, folder: Path) -> dict[str, bytes]:
         return {}  # the policy's own reader says what is wrong with it
     names = table.get("releases", []) if isinstance(table, dict) else []
     plain = [name for name in names if isinstance(name, str) and Path(name).name == name]
-    return {name: read_file(folder / name, RELEASE_BYTES) for name in plain}
+    return {name: _release(folder / name) for name in plain}
+
+
+def _release(path: Path) -> bytes:
+    if not path.is_file():
+        stop(
+            f"the policy names the release file {printable(path.name)}, which is not beside it",
+            f"put it into {printable(str(path.parent))}, or take its name out of [reference] releases",
+            UNDECIDED,
+        )
+    return read_file(path, RELEASE_BYTES)
 
 
 def refuse_plain(url: str) -> None:
@@ -152,14 +176,24 @@ def fetch(url: str, nonce: bytes, ca: Path | None) -> tuple[bytes, bytes]:
 
 
 def time_of(at: str | None) -> datetime:
-    """The time of `--at`, or now. A time without a zone is UTC."""
+    """The time of `--at` in UTC, to the microsecond, or this second. A time without a zone is UTC."""
     if at is None:
-        return datetime.now(UTC)
+        return datetime.now(UTC).replace(microsecond=0)
+    parts = _TIME.fullmatch(at)
     try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        stop("--at is not an RFC 3339 time", "for example 2026-11-21T12:00:00Z", UNDECIDED)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = _moment(*parts.groups(default="")) if parts else None
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or moment.year not in _YEARS:
+        hint = "for example 2026-11-21T12:00:00Z; from 1970 to 9998, leap seconds are not known"
+        stop("--at is not an RFC 3339 time", hint, UNDECIDED)
+    return moment
+
+
+def _moment(date: str, time: str, fraction: str, zone: str) -> datetime:
+    """Raises ValueError for a day that no calendar has, OverflowError beyond the years that can be told."""
+    offset = zone if zone[1:] else "+00:00"
+    return datetime.fromisoformat(f"{date}T{time}{fraction[:7]}{offset}").astimezone(UTC)
 
 
 def hex_option(text: str | None, name: str, least: int, most: int) -> bytes | None:

@@ -20,7 +20,6 @@ _INTEL = (
 )
 _TPM = "the virtual TPM's quote is missing: put tpm_quote.msg and tpm_quote.sig beside the HCL report"
 _HINTS: dict[str, str] = {
-    "evidence.parse": "put the file that is named into the folder, under exactly this name",
     "statement.nonce": "say with --nonce which nonce this evidence was asked for, or name the gateway's URL "
     "instead of a file: then a fresh one is asked",
     "evidence.report_data": "say with --report-data which bytes the hardware was asked to sign: without them "

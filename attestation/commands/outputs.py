@@ -54,6 +54,14 @@ EarKeyOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """The command that decides the same once more, and what else a reader has to know for that."""
+
+    command: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """What to write, and where. `ear` is a path, or `-` for stdout; without a key it stays unsigned JSON."""
 
@@ -62,20 +70,29 @@ class Outputs:
     ear: str | None = None
     ear_key: EarKey | None = None
 
-    def write(self, appraisal: Appraisal, *, subject: str, nonce: bytes | None, again: str) -> None:
-        """Write files, then stdout, then what to do next.
+    def write(
+        self, appraisal: Appraisal, *, subject: str, nonce: bytes | None, again: Again, hint: str = ""
+    ) -> None:
+        """Write files, then stdout, then what to do next, `hint` first.
 
-        `subject` names what was judged, `again` is the command that decides the same once more.
+        `subject` names what was judged, `again` how the same is decided once more.
         """
         ear = None if self.ear is None else self._ear(appraisal, nonce)
         if self.html is not None:
             from attestation.report.html import render_html  # here: only --html needs it
 
-            page = render_html(appraisal, subject=subject, verifier=_verifier(), command=again)
+            page = render_html(
+                appraisal, subject=subject, verifier=_verifier(), command=again.command, notes=again.notes
+            )
             write_file(self.html, page.encode())
         if ear is not None and self.ear not in (None, "-"):
             write_file(Path(str(self.ear)), ear.encode())
         sys.stdout.write(ear if ear is not None and self.ear == "-" else self._result(appraisal))
+        if hint:
+            tell(f"hint: {hint}")
+        if self.html is not None or self.ear is not None or self.as_json:  # somebody may file it
+            for note in again.notes:
+                tell(f"hint: {note}")
         if appraisal.verdict is Verdict.UNDECIDED:  # more material does not change a refusal
             for step in next_steps(appraisal.checks):
                 tell(f"hint: {step}")

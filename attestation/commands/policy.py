@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from attestation.authenticate import Claims, authenticate
+from attestation.azure.verify import VtpmClaims
 from attestation.check import Check, Outcome, Stage
 from attestation.commands.common import (
     POLICY_BYTES,
@@ -33,7 +34,7 @@ from attestation.commands.common import (
     tell,
     time_of,
 )
-from attestation.commands.evidence import both, one_way, read_raw
+from attestation.commands.evidence import both, kind_of, one_way, read_raw, refuse_misplaced
 from attestation.commands.hints import next_steps
 from attestation.commands.online import (
     CacheOption,
@@ -43,6 +44,7 @@ from attestation.commands.online import (
     PccsOption,
     Services,
     Supplement,
+    choose_supplement,
 )
 from attestation.errors import MalformedEvidence
 from attestation.formats.document import parse_document
@@ -62,6 +64,9 @@ _ESTABLISHED = frozenset({Stage.PARSE, Stage.AUTHENTICATE, Stage.BIND})
 _BAD = frozenset({Outcome.FAIL, Outcome.UNDECIDED})
 # Whose question it answers decides nothing about a draft, whose every value gets compared anyway.
 _NOT_ASKED = frozenset({"statement.nonce", "evidence.report_data"})
+_ROOTS = frozenset({"snp.chain.root", "tdx.pck.root"})
+_DEVELOPMENT = "--insecure-development-root PIN"
+_PCRS = "put them beside the TPM's quote as tpm_pcrs.json: a list of hexadecimal values, from PCR 0 on"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,11 +99,12 @@ def init_policy(
 
     Only evidence that is authentic is drafted from. Exit codes: 0 drafted, 1 refused, 2 could not decide.
     """
-    supplement = Supplement(collateral, Services(pccs, pccs_ca, cache) if online else None)
+    one_way(target, tee, directory)
+    refuse_misplaced(kind_of(target), nonce=nonce, ca=ca)
+    supplement = choose_supplement(collateral, Services(pccs, pccs_ca, cache), online=online)
     judge = _Judge(
         time_of(at), supplement, replace(BUILT_IN, insecure_development_root=_root(development_root))
     )
-    one_way(target, tee, directory)
     if target is None:
         drafted = judge.raw(*both(tee, directory))
     else:
@@ -139,7 +145,7 @@ class _Judge:
     def raw(self, tee: Tee, directory: Path) -> str:
         """A draft from a folder: nothing is known there of a manifest or a configuration."""
         hardware = read_raw(tee, directory)
-        collateral = self.supplement.gather(hardware, self.now)
+        collateral = self.supplement.gather(hardware, self.now).collateral
         appraisal = verify_hardware(hardware, collateral, self.rules, now=self.now)
         claims = self._claims(appraisal, hardware, collateral)
         return draft_policy(claims, source=f"{tee} in {directory}", now=self.now)
@@ -157,7 +163,7 @@ class _Judge:
             manifest, settings = _told(parts.manifest, parts.config)
         except MalformedEvidence as error:
             stop(f"this evidence cannot be read: {printable(str(error))}", error.hint, REFUSED)
-        collateral = self.supplement.gather(parts.hardware, self.now)
+        collateral = self.supplement.gather(parts.hardware, self.now).collateral
         appraisal = verify(
             raw, collateral, self.rules, nonce=nonce, now=self.now, connection_spki_sha256=connection
         )
@@ -170,6 +176,8 @@ class _Judge:
         root = self.rules.insecure_development_root
         if not problems:
             claims = authenticate(hardware, collateral, development_root=root, now=self.now).claims
+            if isinstance(claims, VtpmClaims) and claims.pcrs is None:
+                stop("the PCR values are missing, which a policy names the guest by", _PCRS, UNDECIDED)
             if claims is not None:
                 return claims
         _refuse(problems)
@@ -185,6 +193,8 @@ def _refuse(problems: Sequence[Check]) -> NoReturn:
         tell(f"{check.outcome.value}: {check.id}: {printable(check.found)}")
     refused = any(check.outcome is Outcome.FAIL for check in problems)
     steps = "" if refused else "; ".join(next_steps(problems))
+    if any(check.id in _ROOTS and check.outcome is Outcome.FAIL for check in problems):
+        steps = "the root is not the vendor's; a development gateway's is named with " + _DEVELOPMENT
     steps = steps or "`casemate verify` shows every check"
     stop("no policy is drafted from evidence that is not authentic", steps, REFUSED if refused else UNDECIDED)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from attestation.appraise.baseline import Baseline
 from attestation.check import Check, Outcome, Stage
-from attestation.commands.online import Supplement
+from attestation.commands.online import Supplement, Supplied
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Tee
 from attestation.model import Appraisal, Verdict
@@ -19,6 +20,15 @@ from attestation.verify import verify_hardware
 _REFERENCE = "docs/operate/verify.md#folders"
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An appraisal, with which collateral it was made, and a way out if there is one that no check names."""
+
+    appraisal: Appraisal
+    supplied: Supplied
+    hint: str = ""
+
+
 def judge_raw(
     tee: Tee,
     directory: Path,
@@ -27,16 +37,19 @@ def judge_raw(
     *,
     now: datetime,
     report_data: bytes | None,
-) -> Appraisal:
+) -> Judged:
     """Appraise a folder. One that cannot be read gets an appraisal too, so that a script finds one answer."""
+    nothing = Supplied(directory=supplement.directory)
     try:
         hardware = read_hardware(tee, directory)
     except MalformedEvidence as error:
-        return _unread(Verdict.REFUSED, Outcome.FAIL, tee, error, now)
+        return Judged(_unread(Verdict.REFUSED, Outcome.FAIL, tee, error, now), nothing)
     except CannotDecide as error:
-        return _unread(Verdict.UNDECIDED, Outcome.UNDECIDED, tee, error, now)
-    collateral = supplement.gather(hardware, now)
-    return verify_hardware(hardware, collateral, rules, now=now, report_data=report_data)
+        unread = _unread(Verdict.UNDECIDED, Outcome.UNDECIDED, tee, error, now)
+        return Judged(unread, nothing, f"evidence.parse is undecided: {error.hint}")
+    supplied = supplement.gather(hardware, now)
+    appraisal = verify_hardware(hardware, supplied.collateral, rules, now=now, report_data=report_data)
+    return Judged(appraisal, supplied)
 
 
 def _unread(

@@ -6,7 +6,7 @@ import secrets
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -31,28 +31,49 @@ from attestation.commands.common import (
     time_of,
     write_file,
 )
-from attestation.commands.evidence import both
+from attestation.commands.evidence import Kind, both, kind_of, refuse_misplaced
 from attestation.commands.online import (
     CacheOption,
     CollateralOption,
+    KeepOption,
     OnlineOption,
     PccsCaOption,
     PccsOption,
     Services,
     Supplement,
+    Supplied,
+    choose_supplement,
 )
-from attestation.commands.outputs import EarKeyOption, EarOption, HtmlOption, JsonOption, choose_outputs
-from attestation.commands.raw import judge_raw
+from attestation.commands.outputs import (
+    Again,
+    EarKeyOption,
+    EarOption,
+    HtmlOption,
+    JsonOption,
+    choose_outputs,
+)
+from attestation.commands.raw import Judged, judge_raw
 from attestation.errors import MalformedEvidence
 from attestation.formats.document import parse_document
-from attestation.hardware import Hardware, Tee
-from attestation.model import Appraisal
+from attestation.hardware import Hardware
 from attestation.policy.model import BUILT_IN, Policy
-from attestation.report.text import exit_code, printable
+from attestation.report.text import exit_code, printable, write_time
 from attestation.verify import verify as decide
 
 _REPORT_DATA_BYTES = 64
 _RAW = "Raw evidence"
+_NO_DOCUMENT = (
+    "What the address answered was kept nowhere, so nobody can decide this again: in the command for it, "
+    "EVIDENCE stands for the document. Ask once more with --save FILE, which keeps it."
+)
+_NO_COLLATERAL = (
+    "What was fetched from vendors was kept in no folder, and without it nobody can decide this again: in "
+    "the command for it, COLLATERAL stands for that folder. Verify again with --keep DIR, which writes it."
+)
+_NO_CONNECTION = (
+    "The key of the connection was compared while it was open; a saved document has none, so that the check "
+    "connection.key is absent when this is decided again."
+)
 
 SaveOption = Annotated[
     Path | None, typer.Option("--save", metavar="FILE", help="Keep the document that a URL answered with.")
@@ -92,6 +113,7 @@ def verify(
     pccs: PccsOption = None,
     pccs_ca: PccsCaOption = None,
     cache: CacheOption = None,
+    keep: KeepOption = None,
     as_json: JsonOption = False,
     html: HtmlOption = None,
     ear: EarOption = None,
@@ -102,33 +124,48 @@ def verify(
     Exit codes: 0 accepted, 1 refused, 2 could not decide, 3 accepted as insecure development only.
     """
     outputs = choose_outputs(as_json, html, ear, ear_key)
-    services = Services(pccs, pccs_ca, cache) if online else None
-    question = Question(
-        time_of(at), hex_option(nonce, "--nonce", 32, 32), Supplement(collateral, services), ca, save
-    )
-    rules: dict[str, object] = {"--policy": policy, "--baseline": baseline, "--collateral": collateral}
+    kind = kind_of(target)
+    refuse_misplaced(kind, tee=tee, dir=directory, baseline=baseline, report_data=report_data)
+    refuse_misplaced(kind, nonce=nonce, save=save, ca=ca)
+    supplement = choose_supplement(collateral, Services(pccs, pccs_ca, cache), online=online, keep=keep)
+    question = Question(time_of(at), hex_option(nonce, "--nonce", 32, 32), supplement, ca, save)
+    rules: dict[str, object] = {"--policy": policy, "--baseline": baseline}
     if target is None:
-        asked = hex_option(report_data, "--report-data", 1, _REPORT_DATA_BYTES)
-        appraisal = _raw(tee, directory, _raw_rules(policy, baseline), question, asked)
+        least = 1 if tee in ("azure-snp", "azure-tdx") else _REPORT_DATA_BYTES
+        asked = hex_option(report_data, "--report-data", least, _REPORT_DATA_BYTES)
+        judged = judge_raw(
+            *both(tee, directory),
+            _raw_rules(policy, baseline),
+            supplement,
+            now=question.now,
+            report_data=asked,
+        )
         subject = f"{tee} evidence in {directory}"
         given = {"--tee": tee, "--dir": directory, "--report-data": asked} | rules
     else:
-        _refuse_raw_options(tee, directory, baseline, report_data)
-        appraisal, asked = _document(target, load_policy(policy), question)
+        judged, asked = _document(target, load_policy(policy), question)
         subject = target
-        given = {"": save or ("EVIDENCE" if "://" in target else target), "--nonce": asked} | rules
-    outputs.write(appraisal, subject=subject, nonce=asked, again=_again(given, question.now))
-    raise typer.Exit(exit_code(appraisal.verdict))
+        given = {"": save or ("EVIDENCE" if kind == "url" else target), "--nonce": asked} | rules
+    again = _again(given, judged.supplied, question, kind)
+    outputs.write(judged.appraisal, subject=subject, nonce=asked, again=again, hint=judged.hint)
+    raise typer.Exit(exit_code(judged.appraisal.verdict))
 
 
-def _again(options: Mapping[str, object], now: datetime) -> str:
+def _again(options: Mapping[str, object], supplied: Supplied, question: Question, kind: Kind) -> Again:
     """The command that decides the same once more, at the same time, without a network."""
+    collateral = "COLLATERAL" if supplied.is_lost else supplied.directory
     words = ["casemate", "verify"]
-    for name, value in options.items():
+    for name, value in {**options, "--collateral": collateral}.items():
         if value is not None and value is not False:
             words += [name] if name else []
             words += [value.hex() if isinstance(value, bytes) else str(value)] if value is not True else []
-    return shlex.join([*words, "--at", f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"])
+    command = shlex.join([*words, "--at", str(write_time(question.now))])
+    told = {
+        _NO_DOCUMENT: kind == "url" and question.save is None,
+        _NO_COLLATERAL: supplied.is_lost,
+        _NO_CONNECTION: kind == "url" and question.save is not None,
+    }
+    return Again(command, tuple(note for note, holds in told.items() if holds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +179,6 @@ class Question:
     save: Path | None
 
 
-def _raw(
-    tee: Tee | None,
-    directory: Path | None,
-    rules: Policy | Baseline,
-    question: Question,
-    report_data: bytes | None,
-) -> Appraisal:
-    kind, place = both(tee, directory)
-    if question.nonce is not None:
-        stop("--nonce belongs to documents", "raw evidence is compared with --report-data", UNDECIDED)
-    if question.save is not None:
-        stop("--save keeps what a URL answered", "raw evidence is in its folder already", UNDECIDED)
-    return judge_raw(kind, place, rules, question.supplement, now=question.now, report_data=report_data)
-
-
 def _raw_rules(policy: Path | None, baseline: bool) -> Policy | Baseline:
     if policy is not None and baseline:
         stop("--policy and --baseline exclude each other", "choose one of the two", UNDECIDED)
@@ -165,22 +187,7 @@ def _raw_rules(policy: Path | None, baseline: bool) -> Policy | Baseline:
     return BUILT_IN if policy is None else load_policy(policy)
 
 
-def _refuse_raw_options(
-    tee: Tee | None, directory: Path | None, baseline: bool, report_data: str | None
-) -> None:
-    named = {
-        "--tee": tee is not None,
-        "--dir": directory is not None,
-        "--baseline": baseline,
-        "--report-data": report_data is not None,
-    }
-    given = [name for name, there in named.items() if there]
-    if given:
-        hint = "leave out the URL or file, or leave out " + ", ".join(given)
-        stop(f"{given[0]} is for raw evidence in a folder", hint, UNDECIDED)
-
-
-def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal, bytes | None]:
+def _document(target: str, rules: Policy, question: Question) -> tuple[Judged, bytes | None]:
     """Judge a gateway's evidence; the nonce that it was asked with comes back too."""
     wanted, connection = question.nonce, None
     if "://" in target:
@@ -194,15 +201,16 @@ def _document(target: str, rules: Policy, question: Question) -> tuple[Appraisal
     hardware = _hardware_of(document)
     if hardware is None and connection is None:
         tell("hint: this is no evidence document; raw evidence in a folder is named with --tee and --dir")
+    supplied = question.supplement.gather(hardware, question.now)
     appraisal = decide(
         document,
-        question.supplement.gather(hardware, question.now),
+        supplied.collateral,
         rules,
         nonce=wanted,
         now=question.now,
         connection_spki_sha256=connection,
     )
-    return appraisal, wanted
+    return Judged(appraisal, supplied), wanted
 
 
 def _hardware_of(document: bytes) -> Hardware | None:

@@ -11,7 +11,14 @@ from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import SnpEvidence, TdxEvidence, Tee, VtpmEvidence
 from attestation.model import Collateral, TdxCollateral
 from attestation.pem import encode_pem
-from attestation.raw_files import MAX_FILE, MAX_LOG, collateral_files, read_collateral, read_hardware
+from attestation.raw_files import (
+    COLLATERAL_NAMES,
+    MAX_FILE,
+    MAX_LOG,
+    collateral_files,
+    read_collateral,
+    read_hardware,
+)
 
 ONE, TWO, THREE = b"\x30one", b"\x30two", b"\x30three"
 CHAIN = encode_pem((ONE, TWO), "CERTIFICATE")
@@ -73,9 +80,23 @@ def test_a_tdx_folder_gives_quote_collateral_and_both_logs(tmp_path: Path) -> No
     assert found == TdxEvidence(b"quote", INTEL_READ, b"ccel", b"[]")
 
 
-def test_a_log_that_is_not_there_is_not_an_empty_log(tmp_path: Path) -> None:
+def test_a_log_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert read_hardware("tdx", folder(tmp_path, {"quote.bin": b"q"})) == TdxEvidence(b"q", ccel=None)
-    assert read_hardware("tdx", folder(tmp_path, {"ccel_data.bin": b""})) == TdxEvidence(b"q", ccel=b"")
+    folder(tmp_path, {"ccel_data.bin": b"log"})
+    assert read_hardware("tdx", tmp_path) == TdxEvidence(b"q", ccel=b"log")
+
+
+@pytest.mark.parametrize("tee", ["sev-snp", "tdx", "azure-snp", "azure-tdx"])
+def test_an_empty_file_is_as_good_as_none_whatever_its_name(tee: Tee, tmp_path: Path) -> None:
+    needed = {"report.bin": b"r", "quote.bin": b"q", "hcl_report.bin": b"h"}
+    names = {*COLLATERAL_NAMES, *AZURE, "ccel_data.bin", "event_log.json"} - needed.keys()
+    bare = read_hardware(tee, folder(tmp_path, needed))
+    folder(tmp_path, dict.fromkeys(names, b""))
+    assert read_hardware(tee, tmp_path) == bare
+    assert read_collateral(tmp_path) == Collateral()
+    folder(tmp_path, dict.fromkeys(needed, b""))
+    with pytest.raises(CannotDecide, match="missing or empty"):
+        read_hardware(tee, tmp_path)
 
 
 def test_an_azure_folder_gives_the_files_of_its_own_hardware_only(tmp_path: Path) -> None:
@@ -103,7 +124,15 @@ def test_files_of_other_names_count_for_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_under_a_needed_name_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "report.bin").mkdir()
-    with pytest.raises(CannotDecide, match=r"report\.bin is missing"):
+    with pytest.raises(CannotDecide, match=r"report\.bin is no file") as caught:
+        read_hardware("sev-snp", tmp_path)
+    assert "in the place of report.bin" in caught.value.hint
+
+
+def test_a_link_that_leads_nowhere_is_no_absent_file(tmp_path: Path) -> None:
+    folder(tmp_path, {"report.bin": b"report"})
+    (tmp_path / "vcek.der").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CannotDecide, match=r"vcek\.der is no file"):
         read_hardware("sev-snp", tmp_path)
 
 
@@ -131,6 +160,17 @@ def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
         read_collateral(tmp_path / "absent")
 
 
+def test_a_folder_that_nobody_may_look_at_is_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(CannotDecide, match="--dir"):
+        read_hardware("sev-snp", tmp_path)
+
+
 def test_a_file_that_cannot_be_read_leaves_it_undecided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,8 +179,9 @@ def test_a_file_that_cannot_be_read_leaves_it_undecided(
 
     folder(tmp_path, {"report.bin": b"report"})
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(CannotDecide, match=r"report\.bin: Permission denied"):
+    with pytest.raises(CannotDecide, match=r"report\.bin: Permission denied") as caught:
         read_hardware("sev-snp", tmp_path)
+    assert "report.bin" in caught.value.hint
 
 
 @pytest.mark.parametrize(("name", "limit"), [("quote.bin", MAX_FILE), ("event_log.json", MAX_LOG)])
@@ -171,9 +212,12 @@ def test_chains_come_with_any_line_end_and_intels_zero_byte(spelling: bytes, tmp
     "broken",
     [
         b"not PEM",
-        CHAIN + b"more",
-        b"before\n" + CHAIN,
+        b"\n",
         CHAIN[:-10],
+        CHAIN + b"-----BEGIN CERTIFICATE-----\nAAAA\n",
+        CHAIN + b"-----END CERTIFICATE-----\n",
+        CHAIN + b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        b"-----BEGIN CERTIFICATE-----\n" + CHAIN,
         CHAIN.replace(b"CERTIFICATE", b"PUBLIC KEY"),
         encode_pem((b"\x30" * 5,), "CERTIFICATE").replace(b"=", b""),
         b"-----BEGIN CERTIFICATE-----\nAA==AAAA\n-----END CERTIFICATE-----\n",
@@ -184,6 +228,22 @@ def test_a_chain_that_is_anything_else_is_refused_by_its_name(broken: bytes, tmp
     folder(tmp_path, {"report.bin": b"report", "ca_chain.pem": broken})
     with pytest.raises(MalformedEvidence, match=r"ca_chain\.pem"):
         read_hardware("sev-snp", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        CHAIN + b"more",
+        b"before\n" + CHAIN,
+        b"CONNECTED(00000003)\n---\nCertificate chain\n 0 s:CN = SEV-VCEK\n" + CHAIN + b"---\n",
+        CHAIN.replace(b"-----\n-----B", b"-----\nCertificate:\n    Data:\n\xff\n-----B"),
+    ],
+)
+def test_text_for_people_around_the_blocks_of_a_chain_counts_for_nothing(
+    around: bytes, tmp_path: Path
+) -> None:
+    found = read_hardware("sev-snp", folder(tmp_path, {"report.bin": b"r", "ca_chain.pem": around}))
+    assert found == SnpEvidence(b"r", (ONE, TWO))
 
 
 def test_a_very_long_chain_of_nothing_is_refused_at_once(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 Each case runs twice as a process of its own: with `--baseline` (only the manifest's rule; verdict,
 facts and the layer that refused are compared), and with the built-in policy (what it refuses or leaves open
-beyond that, and why). Cases with several times also run at the others. Exit code 1 if anything differs.
+beyond that, and why). Cases with several times also run at the others, in the same way. Each has one column.
+Exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ from tests.conftest import REPOSITORY, find_evidence
 from tests.corpus.cases import ACCEPTED, WORDS, Run, differences, read_runs
 
 SECONDS = 120.0
-REASON = 64
+REASON = 48
+FIRST, SECOND = 38, 78
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Row:
 
     run: Run
     baseline: Answer
-    built_in: Answer | None
+    built_in: Answer
     problems: tuple[str, ...]
 
 
@@ -68,10 +72,9 @@ def ask(run: Run, collection: Path, *rules: str) -> Answer:
 
 
 def judge(run: Run, collection: Path) -> Row:
-    """Both columns of one run. Only a case's main time is put before the built-in policy."""
-    baseline = ask(run, collection, "--baseline")
-    built_in = None if run.note else ask(run, collection)
-    problems = [*_compare(run, baseline), *(_stricter(baseline, built_in) if built_in else [])]
+    """Both columns of one run."""
+    baseline, built_in = ask(run, collection, "--baseline"), ask(run, collection)
+    problems = [*_compare(run, baseline), *_stricter(baseline, built_in)]
     return Row(run, baseline, built_in, tuple(problems))
 
 
@@ -111,25 +114,35 @@ def _stricter(baseline: Answer, built_in: Answer) -> list[str]:
 
 
 def lines(row: Row) -> list[str]:
-    """The row as text: both columns, then every difference."""
+    """The row as text, both columns beside each other, then every difference."""
     run = row.run
     expected = WORDS[run.exit_code] + (f" ({run.note})" if run.note else "")
-    found = row.baseline.value.get("verdict", f"exit {row.baseline.exit_code}")
     mark = "DIFFERS" if row.problems else "ok"
-    why = f"  {'; '.join(row.baseline.ids('fail') or row.baseline.ids('undecided'))}"
-    head = f"{mark:<8}{run.case:<35}{run.at:<22}{expected:<20}{found:<11}{why if run.exit_code else ''}"
-    return [head.rstrip(), *_second(row.built_in), *(f"        !! {problem}" for problem in row.problems)]
+    first, second = _first(row), _second(row.built_in)
+    found = [f"{one:<{FIRST}} {two}".rstrip() for one, two in zip_longest(first, second, fillvalue="")]
+    head = f"{mark:<8}{run.case:<35}{run.at:<22}{expected:<20} "
+    rest = [f"{'':<{len(head)}}{line}" for line in found[1:]]
+    return [head + found[0], *rest, *(f"        !! {problem}" for problem in row.problems)]
 
 
-def _second(answer: Answer | None) -> list[str]:
-    """The second column: every failure with its reason, then what was left open."""
-    if answer is None:
-        return []
+def _first(row: Row) -> list[str]:
+    """The first column: the baseline's verdict, and the checks that made it."""
+    answer = row.baseline
+    made = [] if row.run.exit_code == ACCEPTED else answer.ids("fail") or answer.ids("undecided")
+    return _column(answer, made, FIRST)
+
+
+def _second(answer: Answer) -> list[str]:
+    """The second column: the built-in policy's verdict, every failure with its reason, what was left open."""
     checks = answer.value.get("checks", [])
     reasons = [f"{check['id']} ({_short(check['found'])})" for check in checks if check["outcome"] == "fail"]
     left = answer.ids("undecided")
-    said = [*reasons, *([f"undecided: {', '.join(left)}"] if left else [])]
-    return [f"        built-in policy: {answer.value.get('verdict', 'no answer')}: {'; '.join(said)}"]
+    return _column(answer, [*reasons, *([f"undecided: {', '.join(left)}"] if left else [])], SECOND)
+
+
+def _column(answer: Answer, said: Sequence[str], width: int) -> list[str]:
+    text = f"{answer.value.get('verdict', f'exit {answer.exit_code}')}: {'; '.join(said)}"
+    return textwrap.wrap(text.removesuffix(": "), width, subsequent_indent="  ")
 
 
 def _short(text: str) -> str:
@@ -145,10 +158,12 @@ def run_table(collection: Path, names: Sequence[str] = ()) -> list[Row]:
 
 def render(rows: Sequence[Row]) -> str:
     """The whole table."""
-    head = f"{'':<8}{'case':<35}{'judged at':<22}{'expected':<20}{'baseline':<11}  failing checks"
+    where = f"{'':<8}{'case':<35}{'judged at':<22}{'expected':<20} "
+    columns = "baseline: failing checks", "built-in policy: what it refuses or leaves open, and why"
+    head = f"{where}{columns[0]:<{FIRST}} {columns[1]}"
     cases = {row.run.case for row in rows}
     differ = {row.run.case for row in rows if row.problems}
-    total = f"{len(cases)} cases, {len(rows)} baseline runs, {len(differ)} cases differ"
+    total = f"{len(cases)} cases, {len(rows)} runs by each of both, {len(differ)} cases differ"
     return "\n".join([head, *(line for row in rows for line in lines(row)), "", total, ""])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.cases import ACCEPTED, REFUSED, UNDECIDED, WORDS, differences, read_runs
-from tests.corpus.table import Answer, Row, judge, main, render, run_table
+from tests.corpus.table import SECOND, Answer, Row, judge, lines, main, render, run_table
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +25,37 @@ def test_every_case_gives_its_verdict_its_facts_and_the_layer_that_refused(rows:
     assert len({row.run.case for row in rows}) == 42
 
 
-def test_the_table_has_all_three_verdicts_and_a_second_column_for_each_case(rows: list[Row]) -> None:
+def test_the_table_has_all_three_verdicts_and_a_second_column_for_each_run(rows: list[Row]) -> None:
     text = render(rows)
     assert {row.baseline.value["verdict"] for row in rows} == set(WORDS.values())
-    assert text.count("built-in policy: ") == 42
+    head, *table = text.splitlines()
+    at = head.index("built-in policy")
+    starts = [line for line in table if line.startswith("ok ")]
+    assert len(starts) == len(rows) > 42
+    assert all(line[at:].split(":")[0] in ("refused", "undecided") for line in starts)
+    assert max(map(len, table)) <= at + SECOND
+    by_case = {row.run.case: lines(row) for row in rows if not row.run.note}
+    told = " ".join(line[at:].strip() for line in by_case["snp-milan-v3-vcek-gcp-oak"])
+    assert "snp.milan" in told
+    assert "snp.product.allowed (Milan" in told
+
+
+def test_a_run_beyond_the_time_of_its_collateral_is_put_before_the_built_in_policy_too(
+    rows: list[Row],
+) -> None:
+    later = [row for row in rows if row.run.note]
+    assert later
+    assert all(row.built_in.ids("fail") or row.built_in.ids("undecided") for row in later)
+
+
+def test_the_table_counts_cases_and_differences(rows: list[Row]) -> None:
+    text = render(rows)
     assert "42 cases" in text
     assert "0 cases differ" in text
 
 
 def test_the_built_in_policy_names_what_it_refuses_beyond_the_baseline(rows: list[Row]) -> None:
-    refused = {row.run.case: row.built_in.ids("fail") for row in rows if row.built_in is not None}
+    refused = {row.run.case: row.built_in.ids("fail") for row in rows if not row.run.note}
     assert "snp.milan" in refused["snp-milan-v3-vcek-gcp-oak"]
     assert "snp.measurement" in refused["snp-genoa-v5-vcek-oak"]
     assert "tdx.measurement" in refused["tdx-v5-google-2026"]
