@@ -234,8 +234,8 @@ ENTRIES: dict[str, tuple[str, str, str, str]] = {
         "machine",
         "Recent enough list from Intel",
         "The machine was judged by an evaluation of Intel's whose number is at least the policy's minimum.",
-        "Later evaluations: Intel signs old ones anew every day, so whoever sends the evidence may choose any "
-        "from that number on, with a fresh date.",
+        "Later evaluations: Intel signs old ones anew every day, so whoever sends the evidence may choose "
+        "any from that number on, with a fresh date.",
     ),
     "tdx.collateral.age": (
         "machine",
