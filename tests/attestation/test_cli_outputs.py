@@ -86,8 +86,19 @@ def test_an_ear_on_stdout_is_all_that_is_there(desk: Desk) -> None:
 def test_an_ear_without_a_nonce_claims_none(desk: Desk) -> None:
     done = casemate("verify", desk.document, "--policy", desk.policy(), *AT, "--ear", "-")
     value = json.loads(done.stdout)
-    assert (done.returncode, value["ear_status"]) == (2, "none")
+    assert (done.returncode, value["ear_status"]) == (2, "contraindicated")
     assert "eat_nonce" not in value
+
+
+def test_a_simulation_that_is_not_decided_reads_as_a_pass_on_no_output(desk: Desk) -> None:
+    command = ("verify", desk.document, "--policy", desk.policy(), *AT)
+    told = casemate(*command)
+    assert (told.returncode, told.stdout.splitlines()[0]) == (2, "!" * 78)
+    assert "  pass" not in told.stdout
+    value = json.loads(casemate(*command, "--json").stdout)
+    assert (value["verdict"], value["insecure"], value["rules"]) == ("undecided", True, "policy")
+    assert "pass" not in {check["outcome"] for check in value["checks"]}
+    assert value["inputs"] == {"document": value["evidence_sha256"]}
 
 
 def test_an_ear_is_signed_with_an_ed25519_key(desk: Desk) -> None:

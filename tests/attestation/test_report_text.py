@@ -233,4 +233,5 @@ def test_evidence_cannot_write_control_sequences_to_a_terminal() -> None:
 
 def test_times_are_written_in_utc() -> None:
     assert write_time(None) is None
-    assert write_time(datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)) == "2026-01-02T03:04:05Z"
+    assert write_time(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05Z"
+    assert write_time(datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)) == "2026-01-02T03:04:05.000678Z"
