@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, get_args
 
 import typer
 from rich.console import Console
@@ -35,6 +35,15 @@ _TIME = re.compile(
 _YEARS = range(1970, 9999)
 _URL_HINT = "an endpoint is named with https://"
 
+_TEES: dict[str, Tee] = {tee: tee for tee in get_args(Tee)}
+
+
+def _tee(text: str) -> Tee:
+    if text not in _TEES:
+        raise typer.BadParameter(f"it is one of {', '.join(_TEES)}")
+    return _TEES[text]
+
+
 TargetArgument = Annotated[
     str | None, typer.Argument(help="https:// URL of a gateway, or a saved evidence document.")
 ]
@@ -51,7 +60,13 @@ CaOption = Annotated[
 ]
 TeeOption = Annotated[
     Tee | None,
-    typer.Option("--tee", help="The kind of hardware that made it.", rich_help_panel="Raw evidence"),
+    typer.Option(
+        "--tee",
+        parser=_tee,
+        metavar=f"[{'|'.join(_TEES)}]",
+        help="The kind of hardware that made it.",
+        rich_help_panel="Raw evidence",
+    ),
 ]
 DirOption = Annotated[
     Path | None,
