@@ -20,6 +20,7 @@ from attestation.snp.roots import AMD_ROOTS
 from attestation.snp.verify import SnpClaims, authenticate_report
 from attestation.tdx.abi import parse_quote
 from attestation.tdx.body import TdReport
+from attestation.tdx.chain import collateral_in_force
 from attestation.tdx.roots import INTEL_ROOTS
 from attestation.tdx.verify import TdxClaims, authenticate_quote
 
@@ -79,7 +80,7 @@ def _tdx(
     quote = parse_quote(hardware.quote)
     checks, claims, facts = authenticate_quote(
         quote,
-        collateral.tdx or hardware.collateral,
+        collateral_in_force(hardware.collateral, collateral.tdx),
         roots=INTEL_ROOTS,
         development_root=development_root,
         now=now,

@@ -13,6 +13,7 @@ from attestation.formats.manifest import Manifest
 from attestation.formats.records import encode_collateral, records_of
 from attestation.hardware import SnpEvidence
 from attestation.model import Appraisal, Collateral, Facts, Rules, Verdict
+from attestation.pem import encode_pem
 from attestation.policy.model import Policy
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998  # so that every certificate's time can be compared, in any zone
@@ -80,7 +81,8 @@ def _supplied(collateral: Collateral) -> dict[str, str]:
     records = records_of(SnpEvidence(b"", collateral.certificates, collateral.crls))
     if collateral.tdx is not None:
         records["tdx-collateral"] = encode_collateral(collateral.tdx)
-    return {f"supplied {label}": _sha256(value) for label, value in records.items()}
+        records["tdx-crls"] = encode_pem(collateral.tdx.further_crls, "X509 CRL")
+    return {f"supplied {label}": _sha256(value) for label, value in records.items() if value}
 
 
 def _releases(rules: Policy | Baseline) -> dict[str, str]:

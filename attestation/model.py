@@ -60,6 +60,9 @@ class TdxCollateral:
 
     `tcb_info` and `qe_identity` are the exact JSON bytes as served, signature included; chains are DER, leaf
     first; CRLs are DER. Source: Intel PCS API version 4 (docs/spec/collateral.md).
+
+    `further_crls` are older or other lists of the root or of the PCK's CA, DER, any order: whatever a genuine
+    one revokes is revoked, and those that are not genuine are passed over. In no document: a verifier's own.
     """
 
     tcb_info: bytes = b""
@@ -69,13 +72,15 @@ class TdxCollateral:
     pck_crl: bytes = b""
     pck_crl_chain: tuple[bytes, ...] = ()
     root_crl: bytes = b""
+    further_crls: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
     """What vendors publish, supplied by the caller; it adds to what the evidence carries.
 
-    `certificates` and `crls` are AMD's, DER, any order; `tdx`, if set, replaces the evidence's own.
+    `certificates` and `crls` are AMD's, DER, any order; `tdx`, if set, replaces the evidence's own, but what
+    the evidence's own lists revoke stays revoked.
     """
 
     certificates: tuple[bytes, ...] = ()

@@ -18,6 +18,7 @@ from attestation.snp.abi import parse_report
 from attestation.snp.verify import SnpClaims, authenticate_report
 from attestation.tdx.abi import Quote, parse_quote
 from attestation.tdx.body import TdReport, parse_tdreport
+from attestation.tdx.chain import collateral_in_force
 from attestation.tdx.verify import TdxClaims, authenticate_quote
 
 
@@ -81,7 +82,7 @@ def _tdx(hcl: HclReport, evidence: VtpmEvidence, trust: Trust) -> Inner:
     quote = parse_quote(evidence.td_quote)
     checks, claims, facts = authenticate_quote(
         quote,
-        trust.collateral.tdx or evidence.collateral,
+        collateral_in_force(evidence.collateral, trust.collateral.tdx),
         roots=trust.intel_roots,
         development_root=trust.development_root,
         now=trust.now,

@@ -100,26 +100,30 @@ def fetch_intel(
     """Fetch the collateral for a TDX quote that `given` lacks, or has but not valid at the time in question.
 
     Raises MalformedEvidence for bytes that are no TDX quote with its PCK chain. What could not be had is in
-    `problems`, and stays as `given` has it, unless the source hands over only what is valid.
+    `problems`, and stays as `given` has it, unless the source hands over only what is valid. Lists that were
+    passed over for newer ones go along as further ones: what they revoke stays revoked.
     """
     platform = _platform(raw)
     attempts = Attempts(source)
     tcb = attempts.obtain(_tcb_item(platform, service, roots), Kept(given.tcb_info, given.tcb_info_chain))
     qe = attempts.obtain(_qe_item(service, roots), Kept(given.qe_identity, given.qe_identity_chain))
-    pck_crl = attempts.obtain(
+    pck_crls = attempts.gather(
         _pck_crl_item(platform, service, roots), Kept(given.pck_crl, given.pck_crl_chain)
     )
-    known = [kept.chain for kept in (tcb, qe, pck_crl) if kept]
+    known = [kept.chain for kept in (tcb, qe, *pck_crls[:1]) if kept]
     root = _pinned((*platform.chain, *(der for chain in known for der in chain)), roots)
     if root is None:
         attempts.note("the root's revocation list: no certificate of the root is at hand to check it with")
-        root_crl = None
+        root_crls = tuple[Kept, ...]()
     else:
-        root_crl = attempts.obtain(_root_crl_item(root, service, roots), Kept(given.root_crl, (root,)))
+        root_crls = attempts.gather(_root_crl_item(root, service, roots), Kept(given.root_crl, (root,)))
     rest = TdxCollateral() if source.only_valid else given
     tcb = tcb or Kept(rest.tcb_info, rest.tcb_info_chain)
     qe = qe or Kept(rest.qe_identity, rest.qe_identity_chain)
-    pck_crl = pck_crl or Kept(rest.pck_crl, rest.pck_crl_chain)
+    pck_crl = pck_crls[0] if pck_crls else Kept(rest.pck_crl, rest.pck_crl_chain)
+    root_crl = root_crls[0].body if root_crls else rest.root_crl
+    passed_over = () if source.only_valid else (*pck_crls[1:], *root_crls[1:])
+    further = (*rest.further_crls, *(kept.body for kept in passed_over))
     found = TdxCollateral(
         tcb_info=tcb.body,
         tcb_info_chain=tcb.chain,
@@ -127,7 +131,8 @@ def fetch_intel(
         qe_identity_chain=qe.chain,
         pck_crl=pck_crl.body,
         pck_crl_chain=pck_crl.chain,
-        root_crl=root_crl.body if root_crl else rest.root_crl,
+        root_crl=root_crl,
+        further_crls=tuple(der for der in dict.fromkeys(further) if der not in (pck_crl.body, root_crl)),
     )
     return Gathered(Collateral(tdx=found), attempts.problems)
 

@@ -6,7 +6,7 @@ that we pin, and nothing is preferred to a newer issue that we have seen and tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -90,15 +90,22 @@ class Source:
 
     def obtain(self, item: Item, *given: Kept) -> Kept:
         """The thing: one of `given` that suffices, else cached or fetched. Raises CollateralUnavailable."""
+        return self.gather(item, *given)[0]
+
+    def gather(self, item: Item, *given: Kept) -> tuple[Kept, ...]:
+        """As `obtain`, and behind it whatever else is genuine of `given` and of the vendor's answer.
+
+        An older revocation list may name what a newer one lacks.
+        """
         held = self._held(item)
         if not self.renew:
             for one in given:
                 if self._suffices(item, one, held):
-                    return one
+                    return (one,)
             if held is not None and (self._is_fresh(item, held) or self._was_valid_then(held)):
-                return self._newest(item, held.kept, given)
+                return self._newest_first(item, held.kept, given)
             self._refuse_absent(item)
-        return self._newest(item, self._fetch(item), given)
+        return self._newest_first(item, self._fetch(item), given)
 
     def _fetch(self, item: Item) -> Kept:
         try:
@@ -113,38 +120,32 @@ class Source:
             raise CollateralUnavailable(f"what came is not it: {error}") from error
         return self._settle(item, kept, standing)
 
-    def _newest(self, item: Item, found: Kept, given: Sequence[Kept]) -> Kept:
+    def _newest_first(self, item: Item, found: Kept, given: Sequence[Kept]) -> tuple[Kept, ...]:
         """A sender's issue if it is newer than the vendor's answer, which a cache on the way may hold back.
 
         It is not remembered: Intel publishes some issues early, and one sender's would then stand in the way
         of what everybody else is judged by.
         """
-        newest, order = found, item.judge(found).order
-        for one in given:
-            try:
-                standing = item.judge(one)
-            except MalformedEvidence:
-                continue
+        newest, order, others = found, item.judge(found).order, list[Kept]()
+        for one, standing in _genuine(item, given):
             if standing.covers(self.at) and standing.order > order:
+                others.append(newest)
                 newest, order = one, standing.order
-        return newest
+            else:
+                others.append(one)
+        return newest, *others
 
-    def newer_than(self, item: Item, *given: Kept) -> Kept | None:
-        """What was seen before, if something genuine in `given` is older than it.
+    def newer_than(self, item: Item, *given: Kept) -> tuple[Kept, ...]:
+        """What was seen before, if something genuine in `given` is older than it, and that behind it.
 
         For when nothing can be fetched: the sender's older issue is not to be what remains. To hand over the
         newer one allows him nothing, since he could have sent that one too.
         """
-        if self.only_valid:
-            return None
-        held = self._held(item)
-        for one in given:
-            try:
-                if held is not None and item.judge(one).order < held.standing.order:
-                    return held.kept
-            except MalformedEvidence:
-                continue
-        return None
+        held = None if self.only_valid else self._held(item)
+        if held is None:
+            return ()
+        older = [one for one, standing in _genuine(item, given) if standing.order < held.standing.order]
+        return (held.kept, *older) if older else ()
 
     def is_of_use(self, item: Item, kept: Kept) -> bool:
         """Whether something genuine may be handed over: a caching service may keep what ran out long ago."""
@@ -231,23 +232,35 @@ class Attempts:
 
         `is_absent` then says whether the host knows of no such thing.
         """
+        return next(iter(self.gather(item, *given)), None)
+
+    def gather(self, item: Item, *given: Kept) -> tuple[Kept, ...]:
+        """As `Source.gather`, and empty where `obtain` has None."""
         self.is_absent = False
         try:
-            kept = self._source.obtain(item, *given)
+            found = self._source.gather(item, *given)
         except CollateralUnavailable as reason:
             self.is_absent = isinstance(reason, NotPublished)
             self.note(f"{item.what}: {reason}")
             return self._source.newer_than(item, *given)
-        if self._source.is_of_use(item, kept):
-            return kept
+        if self._source.is_of_use(item, found[0]):
+            return found
         self.note(f"{item.what}: what is published is not valid at that time")
-        return None
+        return ()
 
 
 def require(condition: bool, otherwise: str) -> None:
     """Raise MalformedEvidence unless it holds."""
     if not condition:
         raise MalformedEvidence(otherwise)
+
+
+def _genuine(item: Item, given: Sequence[Kept]) -> Iterator[tuple[Kept, Standing]]:
+    for one in given:
+        try:
+            yield one, item.judge(one)
+        except MalformedEvidence:
+            continue
 
 
 def _absent(item: Item) -> str:

@@ -78,8 +78,11 @@ def records_of(hardware: Hardware) -> dict[str, bytes]:
 
 
 def encode_collateral(collateral: TdxCollateral) -> bytes:
-    """Intel's collateral as one JSON object; nothing at all if there is none."""
-    if collateral == TdxCollateral():
+    """Intel's collateral as one JSON object; nothing at all if there is none.
+
+    Further CRLs are no part of it: they are a verifier's own memory.
+    """
+    if collateral == TdxCollateral(further_crls=collateral.further_crls):
         return b""
     value: dict[str, object] = {name: b64url_encode(getattr(collateral, name)) for name in _BYTES}
     value |= {name: [b64url_encode(der) for der in getattr(collateral, name)] for name in _CHAINS}

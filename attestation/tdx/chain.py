@@ -10,8 +10,9 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from cryptography import x509
@@ -75,7 +76,8 @@ class Case:
     """Everything that one quote is judged by.
 
     `chain` is PCK, CA, root, from the quote. `*_signers` and `crl_issuers` are the chains that came with
-    collateral. `*_forged` is why Intel did not sign that collateral (None: it did).
+    collateral. `*_forged` is why Intel did not sign that collateral (None: it did). `further_crls` are those
+    that can be read; nothing says yet whose they are.
     """
 
     quote: Quote
@@ -84,6 +86,7 @@ class Case:
     root_crl: x509.CertificateRevocationList | Lacking
     pck_crl: x509.CertificateRevocationList | Lacking
     crl_issuers: _Certificates | Lacking
+    further_crls: tuple[x509.CertificateRevocationList, ...]
     tcb_info: TcbInfo | Lacking
     tcb_signers: _Certificates | Lacking
     tcb_info_forged: str | Lacking | None
@@ -166,6 +169,19 @@ class Case:
         )
 
 
+def collateral_in_force(own: TdxCollateral, supplied: TdxCollateral | None) -> TdxCollateral:
+    """What to judge by: the verifier's collateral, if there is any, in place of the evidence's own.
+
+    The evidence's own revocation lists then go along as further ones, so that none of them is forgotten.
+    """
+    if supplied is None:
+        return own
+    known = {b"", supplied.pck_crl, supplied.root_crl, *supplied.further_crls}
+    carried = dict.fromkeys((own.pck_crl, own.root_crl, *own.further_crls))
+    further = tuple(der for der in carried if der not in known)
+    return replace(supplied, further_crls=supplied.further_crls + further)
+
+
 def build_case(
     quote: Quote,
     collateral: TdxCollateral,
@@ -187,6 +203,7 @@ def build_case(
         root_crl=attempt(lambda: load_crl(_supplied(collateral.root_crl, "root CRL"))),
         pck_crl=attempt(lambda: load_crl(_supplied(collateral.pck_crl, "PCK CRL"))),
         crl_issuers=attempt(lambda: _certificates(collateral.pck_crl_chain)),
+        further_crls=_readable(collateral.further_crls),
         tcb_info=tcb_info,
         tcb_signers=tcb_signers,
         tcb_info_forged=attempt(lambda: _forged(present(tcb_info), present(tcb_signers), _anchor(chain))),
@@ -199,6 +216,12 @@ def build_case(
         development_root=development_root,
         now=now,
     )
+
+
+def _readable(lists: Sequence[bytes]) -> tuple[x509.CertificateRevocationList, ...]:
+    """What is no list is nobody's word, and is passed over as a forged one is."""
+    found = (attempt(partial(load_crl, der)) for der in lists)
+    return tuple(crl for crl in found if not isinstance(crl, Lacking))
 
 
 def _anchor(chain: _Certificates | Lacking) -> x509.Certificate:

@@ -24,18 +24,17 @@ _COLLATERAL = "Intel PCS API v4"
 
 def _root_crl(case: Case) -> Finding:
     """The root revokes its own: the PCK's CA, and who signed TCB info and QE identity."""
-    crl = present(case.root_crl)
     issued = [case.anchor, case.authority]
     for signers in (case.tcb_signers, case.qe_signers, case.crl_issuers):
         issued += () if isinstance(signers, Lacking) else signers
-    return _crl(case, crl, case.anchor, issued)
+    return _crl(case, case.root_crl, case.anchor, issued)
 
 
 def _pck_crl(case: Case) -> Finding:
     """Which CA's list it is, its signature tells; a chain that came with it has to say the same."""
-    crl, authority = present(case.pck_crl), case.authority
+    crl, authority = case.pck_crl, case.authority
     problem = None
-    if issuers := present(case.crl_issuers):
+    if not isinstance(crl, Lacking) and (issuers := present(case.crl_issuers)):
         problem = collateral_chain_problem(issuers, case.anchor)
         if spki_digest(issuers[0]) != spki_digest(authority):
             problem = "its chain is not that of the PCK's CA"
@@ -44,17 +43,30 @@ def _pck_crl(case: Case) -> Finding:
 
 def _crl(
     case: Case,
-    crl: x509.CertificateRevocationList,
+    supplied: x509.CertificateRevocationList | Lacking,
     issuer: x509.Certificate,
     issued: Sequence[x509.Certificate],
 ) -> Finding:
-    problem = crl_problem(crl, issuer, signed_by=ecdsa_signature_problem)
+    """What any genuine list of this issuer revokes is revoked, whatever its dates; one has to be current.
+
+    Intel does not keep to "newest knows most": of two lists of one day the later lacked 72 of the earlier.
+    """
+    further = [crl for crl in case.further_crls if not _crl_problem(crl, issuer)]
+    if named := sorted({name for crl in further for name in revoked_by(crl, issued)}):
+        return Outcome.FAIL, f"revoked: {', '.join(named)}, by a further list"
+    crl = present(supplied)
+    problem = _crl_problem(crl, issuer)
     revoked = sorted(set(revoked_by(crl, issued)))
     if problem or revoked:
         return Outcome.FAIL, problem or f"revoked: {', '.join(revoked)}"
     if not crl_is_current(crl, case.now):
         return Outcome.UNDECIDED, "the CRL is not current"
-    return Outcome.PASS, f"revokes {len(crl)}, none of ours"
+    also = f"; nor do {len(further)} further" if further else ""
+    return Outcome.PASS, f"revokes {len(crl)}, none of ours{also}"
+
+
+def _crl_problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> str | None:
+    return crl_problem(crl, issuer, signed_by=ecdsa_signature_problem)
 
 
 def _qe_identity(case: Case) -> Finding:

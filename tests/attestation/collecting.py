@@ -97,6 +97,11 @@ class IntelStage:
         return caught.value
 
 
+def both_lists(collateral: TdxCollateral) -> tuple[bytes, ...]:
+    """What the PCK's CA and the root revoke, as further lists are told."""
+    return collateral.pck_crl, collateral.root_crl
+
+
 def _quiet(host: VendorHost) -> None:
     """Nothing published, nothing asked."""
     host.published.clear()

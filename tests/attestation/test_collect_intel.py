@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from attestation.model import TdxCollateral
-from tests.attestation.collecting import NAME, NOTHING, TARGETS, TCB, IntelStage, intel_stage
+from tests.attestation.collecting import NAME, NOTHING, TARGETS, TCB, IntelStage, both_lists, intel_stage
 from tests.fakes.amd import NOW
 from tests.fakes.intel import PROCESSOR_CA, TCB_SIGNING, IntelSigned, IntelWorld, certify
 from tests.fakes.pcs import API, QE_TARGET, Pcs, encoded, pck_crl_target
@@ -89,7 +89,8 @@ def test_a_sender_cannot_pass_off_what_is_older_than_we_have_seen(
     older = stage.world.issue(
         tcb_evaluation_number=19, qe_evaluation_number=19, issued=NOW - timedelta(days=3)
     )
-    assert stage.collect(signed, older.collateral) == signed.collateral
+    expected = replace(signed.collateral, further_crls=both_lists(older.collateral))
+    assert stage.collect(signed, older.collateral) == expected
 
 
 def test_everything_is_asked_for_again_if_told_to(stage: IntelStage, signed: IntelSigned) -> None:
@@ -117,6 +118,34 @@ def test_what_could_not_be_had_is_named_and_the_rest_handed_over(
     error = stage.failure(signed, TdxCollateral(qe_identity_chain=signed.collateral.qe_identity_chain))
     assert f"QE identity: {API} answered 500" in str(error)
     assert error.partial.tdx == replace(signed.collateral, qe_identity=b"")
+
+
+def test_neither_the_cache_nor_the_evidence_passes_for_an_answer_if_only_what_is_valid_is_wanted(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    stage.pcs.publish(signed.collateral, NAME)
+    stage.collect(signed)
+    older = stage.world.issue(
+        tcb_evaluation_number=19, qe_evaluation_number=19, issued=NOW - timedelta(days=3)
+    ).collateral
+    stage.pcs.host.published.clear()
+    for given, further in ((older, both_lists(older)), (signed.collateral, ())):
+        expected = replace(signed.collateral, further_crls=further)
+        assert stage.failure(signed, given, renew=True).partial.tdx == expected
+        error = stage.failure(signed, given, renew=True, only_valid=True)
+        assert error.partial.tdx == NOTHING
+        assert error.missing[:2] == ("TCB info", "QE identity")
+
+
+def test_what_a_service_serves_beyond_its_time_is_no_answer_if_only_what_is_valid_is_wanted(
+    stage: IntelStage, signed: IntelSigned
+) -> None:
+    stage.pcs.publish(signed.collateral, NAME)
+    stage.hands.pass_time(days=400)
+    assert stage.collect(signed, cache_dir=None) == signed.collateral
+    error = stage.failure(signed, cache_dir=None, only_valid=True)
+    assert error.partial.tdx == NOTHING
+    assert "TCB info: what is published is not valid at that time" in str(error)
 
 
 def test_an_unknown_platform_is_told_apart(stage: IntelStage, signed: IntelSigned) -> None:

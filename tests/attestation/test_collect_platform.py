@@ -14,7 +14,7 @@ from attestation.collect import collect
 from attestation.collect.intel import service_at
 from attestation.errors import MalformedEvidence
 from attestation.hardware import TdxEvidence
-from tests.attestation.collecting import NAME, TARGETS, IntelStage, intel_stage
+from tests.attestation.collecting import NAME, TARGETS, IntelStage, both_lists, intel_stage
 from tests.fakes.amd import NOW
 from tests.fakes.intel import IntelSigned, IntelWorld, certify
 from tests.fakes.kds import pem
@@ -57,7 +57,8 @@ def test_what_the_sender_chose_is_not_relied_on_today(stage: IntelStage, signed:
     """His revocation list may be a month old and valid, and lack what was revoked since."""
     newer = stage.world.issue(issued=NOW, revoked=frozenset({"pck"}))
     stage.pcs.publish(newer.collateral, NAME)
-    assert stage.collect(signed, signed.collateral) == newer.collateral
+    found = stage.collect(signed, signed.collateral)
+    assert found == replace(newer.collateral, further_crls=both_lists(signed.collateral))
     assert len(stage.pcs.host.asked) == 4
 
 
@@ -67,7 +68,8 @@ def test_what_the_sender_chose_is_used_if_it_is_newer_than_the_vendors_and_not_r
     newer = stage.world.issue(tcb_evaluation_number=21, qe_evaluation_number=21, issued=NOW)
     stage.pcs.publish(signed.collateral, NAME)
     for _ in range(2):
-        assert stage.collect(signed, newer.collateral) == newer.collateral
+        found = stage.collect(signed, newer.collateral)
+        assert found == replace(newer.collateral, further_crls=both_lists(signed.collateral))
     assert stage.collect(signed) == signed.collateral
     assert len(stage.pcs.host.asked) == 4
 
@@ -77,7 +79,8 @@ def test_what_the_sender_chose_is_not_used_if_it_is_not_valid_yet(
 ) -> None:
     newer = stage.world.issue(tcb_evaluation_number=21, issued=NOW + timedelta(hours=1))
     stage.pcs.publish(signed.collateral, NAME)
-    assert stage.collect(signed, newer.collateral) == signed.collateral
+    found = stage.collect(signed, newer.collateral)
+    assert found == replace(signed.collateral, further_crls=both_lists(newer.collateral))
 
 
 def test_if_nothing_else_can_be_had_what_the_sender_chose_is_handed_over_with_a_warning(
@@ -99,7 +102,8 @@ def test_a_sender_who_silences_the_host_cannot_bring_back_what_is_older_than_we_
     )
     stage.pcs.host.published.clear()
     stage.hands.pass_time(days=2)
-    assert stage.failure(signed, older.collateral).partial.tdx == signed.collateral
+    expected = replace(signed.collateral, further_crls=both_lists(older.collateral))
+    assert stage.failure(signed, older.collateral).partial.tdx == expected
 
 
 def test_a_pccs_that_knows_nothing_does_not_keep_intel_from_being_asked(
@@ -175,7 +179,8 @@ def test_of_two_issues_that_were_valid_then_the_newer_one_counts(
     stage.pcs.publish(newer.collateral, NAME)
     stage.collect(signed)
     stage.hands.pass_time(**LATER)
-    assert stage.collect(signed, signed.collateral, at=NOW) == newer.collateral
+    expected = replace(newer.collateral, further_crls=both_lists(signed.collateral))
+    assert stage.collect(signed, signed.collateral, at=NOW) == expected
 
 
 # Which platform
