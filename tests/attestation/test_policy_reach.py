@@ -89,7 +89,7 @@ NOTHING: list[tuple[Policy, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "reason"), NOTHING, ids=lambda value: value if value is str else "")
+@pytest.mark.parametrize(("policy", "reason"), NOTHING, ids=[reason for _, reason in NOTHING])
 def test_a_policy_that_accepts_nothing_says_so_first(policy: Policy, reason: str) -> None:
     line = first_line(policy)
     assert line.startswith("Accepts NOTHING: ")
