@@ -224,8 +224,8 @@ def test_an_idle_log_beside_a_real_one_is_refused_and_shown_apart(evidence_dir: 
 
 
 def test_the_log_that_covers_more_registers_stands_for_both() -> None:
-    own = RECORDS[3:]
-    result = check_event_logs(ccel(FIRMWARE), dstack(own), rtmrs(RECORDS))
+    own = [*RECORDS[3:], runtime("instance-id", b"\x02"), runtime("system-ready", b"")]
+    result = check_event_logs(ccel(FIRMWARE), dstack(own), rtmrs([*FIRMWARE, *own]))
     assert outcomes(result) == {}
     _, log, facts = result
     assert log is not None
