@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def machine(claims: SnpClaims, bits: int) -> SnpClaims:
 
 def block(claims: SnpClaims, family: str = OURS, image: str = OURS) -> SnpClaims:
     """The claims of a guest that an ID block launched."""
-    ids = {"family_id": bytes.fromhex(family), "image_id": bytes.fromhex(image)}
+    ids: dict[str, Any] = {"family_id": bytes.fromhex(family), "image_id": bytes.fromhex(image)}
     key = bytes.fromhex(KEY)
     return replace(claims, report=replace(claims.report, id_key_digest=key, measurement=bytes(48), **ids))
 
@@ -73,7 +74,8 @@ def test_bit_6_is_tolerated_because_real_machines_set_it(claims: SnpClaims) -> N
 
 @pytest.mark.parametrize("field", ["family_id", "image_id"])
 def test_an_id_is_judged_only_where_the_policy_states_it(claims: SnpClaims, field: str) -> None:
-    launched = replace(claims, report=replace(claims.report, **{field: bytes.fromhex(OURS)}))
+    other: dict[str, Any] = {field: bytes.fromhex(OURS)}
+    launched = replace(claims, report=replace(claims.report, **other))
     assert objections(launched) == {}
     assert objections(launched, f'{field}s = ["{OTHER}", "{OURS}"]\n') == {}
     refused = objections(launched, f'{field}s = ["{OTHER}"]\n')

@@ -39,7 +39,8 @@ def only(tee: str, **changes: Any) -> Policy:
     azure = AzurePolicy(sets=PCRS, snp=MEASURED, tdx=TD)
     trust = "paravisor-vtpm" if tee.startswith("azure") else "direct-boot"
     policy = replace(BUILT_IN, tees=frozenset({tee}), trust_classes=frozenset({trust}))
-    return replace(policy, **({"snp": MEASURED, "tdx": TD, "azure": azure} | changes))
+    fitting: dict[str, Any] = {"snp": MEASURED, "tdx": TD, "azure": azure}
+    return replace(policy, **(fitting | changes))
 
 
 def snp(**changes: Any) -> Policy:
