@@ -16,7 +16,7 @@ from typing import Literal
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Hardware, SnpEvidence, TdxEvidence, Tee, VtpmEvidence
 from attestation.model import Collateral, TdxCollateral
-from attestation.pem import MAX_BLOCKS, encode_pem
+from attestation.pem import MAX_BLOCKS, Kind, encode_pem
 
 MAX_FILE = 256 * 1024
 MAX_LOG = 4 * 1024 * 1024
@@ -24,6 +24,7 @@ AMD_CERTIFICATES = ("vcek.der", "vlek.der")
 AMD_CHAIN = "ca_chain.pem"
 _VEK_MARKS = {"vcek.der": b"SEV-VCEK", "vlek.der": b"SEV-VLEK"}
 AMD_CRLS = ("amd_crl.der", "crl.der")
+FURTHER_CRLS = "further_crls.pem"
 COLLATERAL_NAMES = (
     *AMD_CERTIFICATES,
     AMD_CHAIN,
@@ -35,11 +36,15 @@ COLLATERAL_NAMES = (
     "pck_crl.der",
     "pck_crl_issuer_chain.pem",
     "root_ca_crl.der",
+    FURTHER_CRLS,
 )
 
 # RFC 7468 section 3, lax: vendors' chains come with either line end, and Intel's with a zero byte at the end.
 # Around the blocks stands what programs write for people (section 2), but nothing that looks like a frame.
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*+)-----END CERTIFICATE-----")
+_BLOCKS: dict[Kind, re.Pattern[bytes]] = {
+    "CERTIFICATE": re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*+)-----END CERTIFICATE-----"),
+    "X509 CRL": re.compile(rb"-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*+)-----END X509 CRL-----"),
+}
 _FRAME = re.compile(rb"-----(?:BEGIN|END)")
 
 
@@ -83,7 +88,7 @@ class Folder:
 
     def chain(self, name: str) -> tuple[bytes, ...]:
         """A PEM chain as DER certificates, in order. Raises MalformedEvidence if it is anything else."""
-        return _certificates(self.bytes_of(name), name)
+        return _parse_blocks(self.bytes_of(name), "CERTIFICATE", name)
 
 
 def read_hardware(tee: Tee, directory: Path) -> Hardware:
@@ -124,7 +129,8 @@ def read_collateral(directory: Path) -> Collateral:
 def collateral_files(collateral: Collateral) -> dict[str, bytes]:
     """The files, by name, that `read_collateral` reads back as `collateral`. What is empty gets none.
 
-    `certificates` has to begin with the VEK, if there is one, and `crls` has at most two entries.
+    `certificates` has to begin with the VEK, if there is one, and `crls` has at most two entries,
+    and Intel's `further_crls` eight.
     """
     intel = collateral.tdx or TdxCollateral()
     own_chain = () if intel.qe_identity_chain == intel.tcb_info_chain else intel.qe_identity_chain
@@ -138,6 +144,7 @@ def collateral_files(collateral: Collateral) -> dict[str, bytes]:
         "pck_crl.der": intel.pck_crl,
         "pck_crl_issuer_chain.pem": encode_pem(intel.pck_crl_chain, "CERTIFICATE"),
         "root_ca_crl.der": intel.root_crl,
+        FURTHER_CRLS: encode_pem(intel.further_crls[:MAX_BLOCKS], "X509 CRL"),
     }
     return {name: raw for name, raw in files.items() if raw}
 
@@ -196,15 +203,16 @@ def _intel(folder: Folder) -> TdxCollateral:
         pck_crl=folder.bytes_of("pck_crl.der"),
         pck_crl_chain=folder.chain("pck_crl_issuer_chain.pem"),
         root_crl=folder.bytes_of("root_ca_crl.der"),
+        further_crls=_parse_blocks(folder.bytes_of(FURTHER_CRLS), "X509 CRL", FURTHER_CRLS),
     )
 
 
-def _certificates(raw: bytes, name: str) -> tuple[bytes, ...]:
+def _parse_blocks(raw: bytes, kind: Kind, name: str) -> tuple[bytes, ...]:
     """What stands between blocks is for people; a broken block, or one of another kind, is not."""
-    blocks = _PEM.findall(raw)
-    around = _PEM.sub(b"\n", raw)
+    blocks = _BLOCKS[kind].findall(raw)
+    around = _BLOCKS[kind].sub(b"\n", raw)
     if len(blocks) > MAX_BLOCKS or _FRAME.search(around) or bool(raw) is not bool(blocks):
-        raise MalformedEvidence(f"{name} must hold PEM certificates and no other blocks, 1 to {MAX_BLOCKS}")
+        raise MalformedEvidence(f"{name} must hold 1 to {MAX_BLOCKS} PEM blocks, all of them {kind}")
     return tuple(_der(block, name) for block in blocks)
 
 
@@ -212,4 +220,4 @@ def _der(body: bytes, name: str) -> bytes:
     try:
         return base64.b64decode(b"".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MalformedEvidence(f"{name}: a certificate is not base64") from error
+        raise MalformedEvidence(f"{name}: a PEM block is not base64") from error

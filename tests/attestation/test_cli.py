@@ -214,6 +214,25 @@ def test_the_document_of_a_live_gateway_is_kept_for_a_second_look(desk: Desk, id
     assert (live.returncode, again.returncode) == (3, 3), live.stderr + again.stderr
 
 
+def test_a_page_about_a_live_gateway_says_what_has_to_be_kept(desk: Desk, identity: Identity) -> None:
+    scene = replace(desk.scene, manifest={"tls_spki_sha256": (identity.pin,)})
+    page, kept = desk.folder / "page.html", desk.folder / "kept.json"
+    with serving(scene, identity) as url:
+        live = casemate("verify", url, "--policy", desk.policy(), *AT, "--html", page)
+        assert live.returncode == 3, live.stderr
+        assert "--save FILE" in live.stderr
+        assert "--save FILE" in page.read_text()
+        assert "casemate verify EVIDENCE" in page.read_text()
+        kept_live = casemate("verify", url, "--policy", desk.policy(), *AT, "--html", page, "--save", kept)
+    assert kept_live.returncode == 3
+    assert "--save FILE" not in page.read_text()
+    assert "connection.key is absent" in page.read_text()
+    assert f"casemate verify {kept}" in page.read_text()
+    quiet = casemate("verify", desk.document, "--policy", desk.policy(), *AT, *FRESH, "--html", page)
+    assert quiet.stderr == ""
+    assert "connection.key is absent" not in page.read_text()
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:1", "ftp://127.0.0.1:1", "https://127.0.0.1:1", "https://"]
 )

@@ -217,3 +217,13 @@ def test_no_policy_is_drafted_for_a_guest_whose_pcr_values_nobody_supplied(evide
     done = casemate("policy", "init", "--tee", "azure-snp", "--dir", place, "--at", "2023-02-23T17:58:26Z")
     assert (done.returncode, done.stdout) == (2, "")
     assert "tpm_pcrs.json" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "code"), [(b"", 2), (b'format = "casemate/policy/1"\n', 1)])
+def test_a_policy_of_its_format_line_alone_refuses_and_an_empty_file_is_none(
+    text: bytes, code: int, desk: Desk, evidence_dir: Path
+) -> None:
+    raw = ("--tee", "sev-snp", "--dir", evidence_dir / GENUINE, "--at", "2025-09-06T17:21:41Z")
+    done = casemate("verify", *raw, "--policy", desk.write("bare.toml", text))
+    assert done.returncode == code
+    assert ("REFUSED" in done.stdout) is (code == 1)

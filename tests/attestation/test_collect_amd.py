@@ -11,6 +11,7 @@ import pytest
 
 from attestation.errors import MalformedEvidence
 from attestation.model import Collateral
+from attestation.raw_files import collateral_files
 from tests.attestation.collecting import AmdStage, amd_stage
 from tests.fakes.amd import NOW, Signed, World
 from tests.fakes.kds import DER, Kds, pem, vcek_target
@@ -119,6 +120,33 @@ def test_a_report_that_hides_its_chip_is_told_apart(stage: AmdStage) -> None:
     error = stage.failure(signed.report)
     assert "hides its CHIP_ID" in str(error)
     assert len(error.partial.crls) == 1
+
+
+def test_a_hidden_chip_is_no_problem_where_the_evidence_brings_its_certificate(stage: AmdStage) -> None:
+    signed = stage.world.issue(chip_id=bytes(64), flags=2)
+    stage.kds.publish(stage.world, signed)
+    assert len(stage.collect(signed.report, signed.certificates).crls) == 1
+
+
+def test_the_chips_certificate_comes_first_and_gets_a_file_of_its_own(
+    stage: AmdStage, signed: Signed
+) -> None:
+    stage.kds.publish(stage.world, signed)
+    files = collateral_files(stage.collect(signed.report))
+    assert files.keys() == {"vcek.der", "ca_chain.pem", "amd_crl.der"}
+    assert files["vcek.der"] == signed.certificates[0]
+
+
+def test_a_list_that_ran_out_is_handed_over_unless_only_what_is_valid_is_wanted(
+    stage: AmdStage, signed: Signed
+) -> None:
+    old = stage.world.crl(made=NOW - timedelta(days=9), until=NOW - timedelta(days=1))
+    stage.kds.publish(stage.world, signed, old)
+    assert stage.collect(signed.report, cache_dir=None).crls == (old,)
+    error = stage.failure(signed.report, only_valid=True)
+    assert error.partial.crls == ()
+    assert len(error.partial.certificates) == 3
+    assert error.missing == ("Genoa's revocation list",)
 
 
 def test_a_report_that_no_key_signed_has_nothing_published(stage: AmdStage) -> None:

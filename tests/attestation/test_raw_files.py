@@ -256,8 +256,9 @@ def test_a_very_long_chain_of_nothing_is_refused_at_once(tmp_path: Path) -> None
 def test_collateral_is_written_and_read_back_the_same(tmp_path: Path) -> None:
     vcek = b"\x30 ... SEV-VCEK ..."
     other_chain = TdxCollateral(tcb_info_chain=(ONE,), qe_identity_chain=(TWO,))
-    for tdx in (INTEL_READ, other_chain):
-        place = tmp_path / str(len(tdx.tcb_info))
+    further = TdxCollateral(further_crls=(b"\x30 a list", b"\x30 another"))
+    for index, tdx in enumerate((INTEL_READ, other_chain, further)):
+        place = tmp_path / str(index)
         place.mkdir()
         collateral = Collateral((vcek, ONE, TWO), (b"list",), tdx)
         assert read_collateral(folder(place, collateral_files(collateral))) == collateral

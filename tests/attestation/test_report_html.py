@@ -269,6 +269,11 @@ def test_the_exact_command_is_shown_if_it_is_known() -> None:
     assert "EVIDENCE --policy" not in text
 
 
+def test_what_the_command_lacks_is_said_before_it() -> None:
+    text = page(html(appraisal(), command="casemate verify EVIDENCE", notes=("<b>kept</b> nowhere",))).text
+    assert text.index("<b>kept</b> nowhere") < text.index("casemate verify EVIDENCE")
+
+
 def test_facts_say_whether_hardware_vouches_for_them() -> None:
     claimed = page(html(appraisal())).text
     assert "Nothing vouches for this" in claimed
