@@ -9,11 +9,19 @@ from typing import Any
 
 import pytest
 
-from attestation.appraise.baseline import appraise_baseline
+from attestation import authenticate
+from attestation.appraise.baseline import Baseline, appraise_baseline
 from attestation.check import Outcome
+from attestation.model import Collateral, Verdict
+from attestation.policy.model import Policy
+from attestation.report.ear import build_ear
+from attestation.report.explain import explain
+from attestation.report.html import render_html
+from attestation.report.text import render_text
 from attestation.snp.abi import guest_policy
+from attestation.verify import verify_hardware
 from tests.conftest import find_evidence
-from tests.fakes.amd import World
+from tests.fakes.amd import NOW, World
 from tests.fakes.claims import AnyClaims, real_claims, snp_claims, tdx_claims, vtpm_claims
 from tests.fakes.intel import IntelWorld
 from tests.fakes.tpm import TpmWorld, azure_snp, azure_tdx
@@ -124,3 +132,20 @@ def test_what_the_paravisor_measures_is_shown_because_nothing_compared_it(
         ]
         assert checks[-1].outcome is Outcome.NOTED
         assert checks[-1].found == f"{name} {anybody.hex()}, compared with nothing"
+
+
+def test_every_report_shows_that_the_paravisor_was_compared_with_nothing(
+    genoa: World, tpm: TpmWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rented guest with a made-up TPM: genuine hardware, every link holds, and nobody was named."""
+    monkeypatch.setattr(authenticate, "AMD_ROOTS", genoa.roots)
+    signed = azure_snp(genoa, tpm, measurement=b"\x99" * 48)
+    appraisal = verify_hardware(signed.evidence, Collateral(), Baseline(), now=NOW)
+    assert appraisal.verdict is Verdict.ACCEPTED
+    assert "99" * 48 + ", compared with nothing" in render_text(appraisal)
+    assert explain("baseline.paravisor").title in render_html(appraisal, subject="a guest")
+    ear = build_ear(appraisal, nonce=None, now=NOW, developer="https://example.com", build="1")
+    record = ear["submods"]["paravisor-vtpm"]
+    assert record["ear_verifier_claims"]["checks"]["baseline.paravisor"] == "noted"
+    refused = verify_hardware(signed.evidence, Collateral(), Policy(), now=NOW)
+    assert "snp.measurement" in {check.id for check in refused.failed}
