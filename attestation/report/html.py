@@ -19,10 +19,12 @@ from attestation.report.style import ICONS, STYLE, page_style
 from attestation.report.text import (
     LIMITS,
     MAIN_QUESTIONS,
+    RESERVATION,
     RULES,
     TRUST_CLASSES,
     fact_rows,
     hardware_vouches,
+    has_reservation,
     is_insecure,
     printable,
     render_json,
@@ -138,6 +140,7 @@ def _answer(layer: Layer, checks: list[Check], *, insecure: bool) -> str:
     outcome = worst(checks)
     hollow = insecure and outcome is Outcome.PASS
     style, text = ("hollow", "Simulated") if hollow else (outcome.value, ANSWERS[outcome])
+    text += RESERVATION if has_reservation(checks) and text == "Yes" else ""
     count = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
     return (
         f'<li class="{style}"><span class="mark">{_icon(style)}{text}</span>'

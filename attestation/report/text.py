@@ -63,6 +63,8 @@ _ANSWERS: dict[Outcome, str] = {
     Outcome.INSECURE: "NO: a simulation",
     Outcome.NOTED: "nothing decided",
 }
+RESERVATION = ", as far as it was judged"
+_LEFT_OUT = (".unjudged", ".paravisor")
 _WORST_FIRST = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE, Outcome.PASS, Outcome.NOTED)
 _EXPLAIN_FULLY = (Outcome.FAIL, Outcome.UNDECIDED, Outcome.INSECURE)
 _BANNER = "!" * 78
@@ -156,6 +158,11 @@ def worst(checks: Iterable[Check]) -> Outcome:
     return next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
 
 
+def has_reservation(checks: Iterable[Check]) -> bool:
+    """Whether a group that passes leaves something out that its question seems to ask."""
+    return any(check.id.endswith(_LEFT_OUT) and check.outcome is Outcome.NOTED for check in checks)
+
+
 def as_plain(fact: Fact) -> Any:
     """The same value in dicts and lists, as `json` wants it."""
     if isinstance(fact, Mapping):
@@ -234,6 +241,7 @@ def _checks(appraisal: Appraisal) -> list[str]:
     for layer, checks in groups:
         outcome = worst(checks)
         answer = "simulated" if insecure and outcome is Outcome.PASS else _ANSWERS[outcome]
+        answer += RESERVATION if has_reservation(checks) and answer == "yes" else ""
         lines += ["", f"{layer.question}  {answer}"]
         for check in checks:
             lines += _check(check, insecure=insecure)

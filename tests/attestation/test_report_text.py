@@ -10,6 +10,7 @@ import pytest
 
 from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Facts, Verdict
+from attestation.report.html import render_html
 from attestation.report.text import (
     EXIT_CODES,
     LIMITS,
@@ -102,6 +103,16 @@ def test_questions_are_answered_by_their_worst_check() -> None:
         Outcome.PASS: "yes",
         Outcome.NOTED: "nothing decided",
     }
+
+
+@pytest.mark.parametrize("left_out", ["tdx.unjudged", "azure.unjudged", "baseline.paravisor"])
+def test_a_yes_says_so_if_the_policy_left_something_out(left_out: str) -> None:
+    beside = {"tdx": "tdx.measurement", "azure": "azure.measurement", "baseline": "azure.ak"}
+    judged = check(check_id=beside[left_out.partition(".")[0]])
+    for outcome, reserved in ((Outcome.NOTED, True), (Outcome.PASS, False)):
+        made = Appraisal(Verdict.ACCEPTED, (judged, check(outcome, check_id=left_out)))
+        assert ("?  yes, as far as it was judged" in render_text(made)) is reserved
+        assert ("Yes, as far as it was judged" in render_html(made, subject="x")) is reserved
 
 
 def test_a_main_question_that_nobody_looked_at_is_named() -> None:
