@@ -20,8 +20,9 @@ from attestation.formats.document import Evidence, parse_document
 from attestation.formats.manifest import Manifest, parse_manifest
 from attestation.formats.records import records_of
 from attestation.formats.statement import Statement, parse_statement
-from attestation.hardware import Hardware
+from attestation.hardware import Hardware, SnpEvidence
 from attestation.model import Appraisal, Collateral, Fact
+from attestation.pem import encode_pem
 from attestation.policy.model import Policy
 
 
@@ -87,7 +88,7 @@ def verify_hardware(
     `report_data`: the bytes that must have been signed (64; what a TPM was asked on Azure), or None, which
     leaves it undecided whose evidence this is and how old, unless the rules take it so.
     """
-    subject = Subject(now, records_of(hardware), collateral, rules)
+    subject = Subject(now, _parts(hardware), collateral, rules)
     root = rules.insecure_development_root if isinstance(rules, Policy) else None
     try:
         found = authenticate(hardware, collateral, development_root=root, now=now)
@@ -106,6 +107,12 @@ def verify_hardware(
     else:
         checks += appraise_hardware(found.claims, rules, now=now)
     return subject.decide(checks, facts=_facts(found), authentic=True, complete=True)
+
+
+def _parts(hardware: Hardware) -> dict[str, bytes]:
+    """The labels of bare evidence, and the lists beside it for which a document has no label."""
+    further = () if isinstance(hardware, SnpEvidence) else hardware.collateral.further_crls
+    return records_of(hardware) | ({"tdx-crls": encode_pem(further, "X509 CRL")} if further else {})
 
 
 def _parse(raw: bytes) -> tuple[Evidence, Statement, Manifest]:

@@ -198,11 +198,14 @@ def test_further_lists_are_a_verifiers_own_and_stand_in_no_document(intel: Intel
     assert records_of(bare).keys() == {"tdx-quote"}
 
 
-def test_further_lists_that_the_verifier_supplied_are_named_among_what_went_in(pinned: IntelWorld) -> None:
+def test_further_lists_are_named_among_what_went_in_whoever_brought_them(pinned: IntelWorld) -> None:
     signed = pinned.issue()
     with_one = replace(signed.collateral, further_crls=(signed.collateral.pck_crl,))
     plain, more = judged(signed.evidence, signed.collateral), judged(signed.evidence, with_one)
     assert more.inputs.keys() - plain.inputs.keys() == {"supplied tdx-crls"}
     assert "supplied tdx-collateral" in plain.inputs
+    beside = replace(signed.evidence, collateral=with_one)
+    assert judged(beside, signed.collateral).inputs.keys() - plain.inputs.keys() == {"tdx-crls"}
+    assert judged(beside, signed.collateral).evidence_sha256 != plain.evidence_sha256
     only = judged(signed.evidence, TdxCollateral(further_crls=(signed.collateral.pck_crl,)))
     assert {name for name in only.inputs if name.startswith("supplied")} == {"supplied tdx-crls"}
