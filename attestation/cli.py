@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -32,6 +34,7 @@ _HELP = (
 def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
     """Assemble the command line; `entries` are further commands, each a plain function."""
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=_HELP)
+    app.callback()(_options)
     for name, command in _OWN.items():
         app.command(name)(command)
     for name, group in _GROUPS.items():
@@ -39,6 +42,21 @@ def build_app(entries: Iterable[EntryPoint] = ()) -> typer.Typer:
     for entry in entries:
         _add(app, entry)
     return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"casemate {installed('casemate')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop."),
+    ] = False,
+) -> None:
+    """Options before any command."""
 
 
 def main() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from attestation.appraise.baseline import Baseline
 from attestation.check import Check, Outcome, Stage
 from attestation.commands.online import Supplement, Supplied
+from attestation.decide import Subject
 from attestation.errors import CannotDecide, MalformedEvidence
 from attestation.hardware import Tee
-from attestation.model import Appraisal, Verdict
+from attestation.model import Appraisal, Collateral
 from attestation.policy.model import Policy
 from attestation.raw_files import read_hardware
 from attestation.report.text import printable
@@ -43,9 +44,9 @@ def judge_raw(
     try:
         hardware = read_hardware(tee, directory)
     except MalformedEvidence as error:
-        return Judged(_unread(Verdict.REFUSED, Outcome.FAIL, tee, error, now), nothing)
+        return Judged(_unread(Outcome.FAIL, tee, error, rules, now), nothing)
     except CannotDecide as error:
-        unread = _unread(Verdict.UNDECIDED, Outcome.UNDECIDED, tee, error, now)
+        unread = _unread(Outcome.UNDECIDED, tee, error, rules, now)
         return Judged(unread, nothing, f"evidence.parse is undecided: {error.hint}")
     supplied = supplement.gather(hardware, now)
     appraisal = verify_hardware(hardware, supplied.collateral, rules, now=now, report_data=report_data)
@@ -53,9 +54,13 @@ def judge_raw(
 
 
 def _unread(
-    verdict: Verdict, outcome: Outcome, tee: Tee, error: CannotDecide | MalformedEvidence, now: datetime
+    outcome: Outcome,
+    tee: Tee,
+    error: CannotDecide | MalformedEvidence,
+    rules: Policy | Baseline,
+    now: datetime,
 ) -> Appraisal:
     """The appraisal of a folder that yielded no evidence."""
     expected = f"a folder that holds {tee} evidence"
     check = Check("evidence.parse", Stage.PARSE, outcome, expected, printable(str(error)), _REFERENCE)
-    return Appraisal(verdict, (check,), decided_at=now)
+    return replace(Subject(now, {}, Collateral(), rules).decide([check]), evidence_sha256=None)

@@ -22,17 +22,19 @@ from attestation.report.text import (
     RESERVATION,
     RULES,
     TRUST_CLASSES,
+    demands_nothing,
     fact_rows,
     hardware_vouches,
     has_reservation,
     is_insecure,
     printable,
     render_json,
+    shown_weaknesses,
     trust_class,
     worst,
     write_time,
 )
-from attestation.report.words import ANSWERS, MARKS, SIMULATED, WORDS, Voice, choose_voice
+from attestation.report.words import ANSWERS, MARKS, NOT_DEMANDED, SIMULATED, WORDS, Voice, choose_voice
 
 _LONG = 4_096
 _SHORT = 240
@@ -99,7 +101,17 @@ def _verdict(appraisal: Appraisal, voice: Voice) -> str:
     return (
         f'<section class="verdict {voice.style}" aria-label="Verdict">'
         f'<p class="word">{_icon(voice.style)}<span>{escape(voice.word)}</span></p>{paragraphs}'
-        f"{_reasons(appraisal, voice)}</section>"
+        f"{_reasons(appraisal, voice)}{_weak(appraisal)}</section>"
+    )
+
+
+def _weak(appraisal: Appraisal) -> str:
+    found = shown_weaknesses(appraisal)
+    items = "".join(f"<li>{escape(each[0].upper() + each[1:])}.</li>" for each in found)
+    return (
+        f'<p class="why">Known weaknesses that show in it</p><ul class="reasons">{items}</ul>'
+        if found
+        else ""
     )
 
 
@@ -195,6 +207,8 @@ def _check(check: Check, index: int, *, insecure: bool) -> str:
     told = explain(check.id)
     hollow = insecure and check.outcome is Outcome.PASS
     style, word, leads = SIMULATED if hollow else (check.outcome.value, *MARKS[check.outcome])
+    if demands_nothing(check) and not hollow:
+        style, word, leads = NOT_DEMANDED
     return (
         f'<article class="check {style}" id="c{index}"><p class="mark">{_icon(style)}{word}</p><div>'
         f"<h4>{_safe(told.title, _SHORT)}</h4>"

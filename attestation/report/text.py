@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from attestation.check import Check, Outcome
+from attestation.check import Check, Outcome, Stage
 from attestation.model import Appraisal, Fact, Facts, Rules, Verdict
 from attestation.report.explain import LAYERS, by_layer, explain
+from attestation.report.weaknesses import WORDS as WEAKNESSES
+from attestation.report.weaknesses import weaknesses
 
 FORMAT = "casemate/appraisal/1"
 
@@ -34,7 +36,8 @@ _HEADLINES: dict[Verdict, str] = {
     Verdict.ACCEPTED_INSECURE: "ACCEPTED-INSECURE: a simulation for development. NOTHING IS PROTECTED",
 }
 _BASELINE = (
-    "ACCEPTED: genuine hardware{kind}. NO POLICY WAS APPLIED, only the baseline; software was not looked at"
+    "ACCEPTED: genuine hardware{kind}. NO POLICY WAS APPLIED, only the baseline: neither "
+    "software nor AMD's firmware level was looked at"
 )
 _SIMULATIONS: dict[Verdict, str] = {
     Verdict.REFUSED: "REFUSED, and a simulation: NOTHING IS PROTECTED. Do not send data to this endpoint",
@@ -92,7 +95,8 @@ def exit_code(verdict: Verdict) -> int:
 
 def render_text(appraisal: Appraisal) -> str:
     """Render for people: verdict first, then every check, the facts, and what none of it proves."""
-    lines = [*_headline(appraisal), *_record(appraisal), *_checks(appraisal), *_facts(appraisal)]
+    lines = [*_headline(appraisal), *_record(appraisal), *_weak(appraisal)]
+    lines += [*_checks(appraisal), *_facts(appraisal)]
     return "\n".join([*lines, *_limits(), ""])
 
 
@@ -110,6 +114,7 @@ def render_json(appraisal: Appraisal) -> str:
         "evidence_sha256": _hex(appraisal.evidence_sha256),
         "policy_sha256": _hex(appraisal.policy_sha256),
         "inputs": dict(appraisal.inputs),
+        "weaknesses": weaknesses(appraisal) if hardware_vouches(appraisal) else [],
         "checks": [_as_object(check, insecure=insecure) for check in appraisal.checks],
         "facts": as_plain(appraisal.facts),
         "not_proven": list(LIMITS),
@@ -156,6 +161,11 @@ def worst(checks: Iterable[Check]) -> Outcome:
     """The outcome that decides for a non-empty group of checks."""
     outcomes = {check.outcome for check in checks}
     return next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
+
+
+def demands_nothing(check: Check) -> bool:
+    """Whether the rules in force take whatever is found there: that it passes says nothing."""
+    return check.stage is Stage.APPRAISE and check.outcome is Outcome.PASS and check.expected == "any"
 
 
 def has_reservation(checks: Iterable[Check]) -> bool:
@@ -234,6 +244,16 @@ def _record(appraisal: Appraisal) -> list[str]:
     return [f"  {name:<14} {text}" for name, text in named if text]
 
 
+def shown_weaknesses(appraisal: Appraisal) -> list[str]:
+    """Known weaknesses of genuine hardware, in words; a simulation has others."""
+    return [WEAKNESSES[name] for name in weaknesses(appraisal)] if hardware_vouches(appraisal) else []
+
+
+def _weak(appraisal: Appraisal) -> list[str]:
+    found = shown_weaknesses(appraisal)
+    return ["", "Known weaknesses that show in it:", *(f"  - {each}" for each in found)] if found else []
+
+
 def _checks(appraisal: Appraisal) -> list[str]:
     lines: list[str] = []
     insecure = is_insecure(appraisal)
@@ -255,6 +275,7 @@ def _check(check: Check, *, insecure: bool) -> list[str]:
     passes, it only holds there."""
     told = explain(check.id)
     mark = "simulated" if insecure and check.outcome is Outcome.PASS else _MARKS[check.outcome]
+    mark = "any" if mark == "pass" and demands_nothing(check) else mark
     lines = _in_full(f"  {mark:<9}  {printable(check.id):<27} {told.title}:", check.found)
     if check.outcome not in _EXPLAIN_FULLY:
         return lines

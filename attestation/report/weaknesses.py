@@ -7,6 +7,7 @@ result must not affirm hardware in which one shows. docs/spec/appraisal.md lists
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from attestation.check import Outcome
 from attestation.model import Appraisal, Fact, Facts
@@ -17,6 +18,21 @@ _SOUND = frozenset({None, "UpToDate"})
 _WEAK_PRODUCTS = frozenset({"Milan"})
 _LEVELS = ("reported_tcb", "committed_tcb", "launch_tcb")
 _NO_AGENT = "ff" * 32
+
+
+WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "status": "Intel does not rate the machine up to date",
+        "advisories": "Intel names open security advisories for the machine",
+        "revocation": "no list of revoked AMD certificates was enforced",
+        "migration": "the guest may be moved or served by another virtual machine",
+        "milan": "EPYC Milan's secrets can be extracted by software, so that its owner may sign any report",
+        "firmware": "a firmware level is below the lowest one seen in patched fleets of 2026",
+        "aliases": "the machine has not completed its check against aliased memory (BadRAM)",
+        "ecc": "memory without error correction",
+        "provisional": "provisional firmware, which may be rolled back",
+    }
+)
 
 
 def weaknesses(appraisal: Appraisal) -> list[str]:

@@ -60,8 +60,9 @@ _BASELINE = Voice(
     "pass",
     "Accepted by the baseline only",
     (
-        "No policy was applied, only the baseline: genuine hardware, no debugging, firmware in good "
-        "standing. Which software runs there was not looked at.",
+        "No policy was applied, only the baseline: genuine hardware, no debugging, nothing that could move "
+        "or change the guest and, on Intel, firmware in good standing. On AMD no firmware level was looked "
+        "at, and nowhere which software runs.",
         *VOICES[Verdict.ACCEPTED].means[1:],
     ),
     "",
@@ -105,10 +106,11 @@ MARKS: dict[Outcome, tuple[str, str]] = {
     Outcome.FAIL: ("Failed", "It would show: "),
     Outcome.UNDECIDED: ("Not decided", "It would show: "),
     Outcome.INSECURE: ("Insecure", "It would show: "),
-    Outcome.NOTED: ("Noted", "For information, decides nothing. "),
+    Outcome.NOTED: ("Noted", "Decides nothing here. If it passed, it would show: "),
 }
 # A check that holds inside a simulation shows nothing, and must not look like one that passed.
 SIMULATED = ("hollow", "Simulated", "Would show, on genuine hardware: ")
+NOT_DEMANDED = ("noted", "Not demanded", "Whatever is found there is accepted. Demanded, it would show: ")
 ANSWERS: dict[Outcome, str] = {
     Outcome.PASS: "Yes",
     Outcome.FAIL: "No",

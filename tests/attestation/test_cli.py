@@ -6,12 +6,15 @@ import hashlib
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -331,3 +334,10 @@ def test_a_command_whose_packages_are_missing_says_what_it_needs(tmp_path: Path)
     assert done.returncode == 2
     assert "not_installed" in done.stderr
     assert "casemate[server]" in done.stderr
+
+
+def test_the_version_is_told_before_any_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "attestation.cli", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"casemate {version('casemate')}\n")

@@ -203,7 +203,7 @@ def test_a_baseline_verdict_says_that_no_software_was_looked_at() -> None:
         appraisal(Verdict.ACCEPTED, check("baseline.debug")), rules="baseline", policy_sha256=b""
     )
     text = page(html(judged)).text
-    assert "Which software runs there was not looked at." in text
+    assert "and nowhere which software runs." in text
     assert "Rules the baseline alone: no policy was applied Policy, SHA-256 none" in text
     assert "not looked at." not in page(html(appraisal())).text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,9 @@ from attestation.policy.model import (
     TdxPolicy,
 )
 from attestation.report.ear import build_ear, trust_vector
-from attestation.report.weaknesses import weaknesses
+from attestation.report.html import render_html
+from attestation.report.text import render_json, render_text
+from attestation.report.weaknesses import WORDS, weaknesses
 from attestation.snp.abi import encode_tcb, parse_report
 from attestation.snp.facts import report_facts
 from attestation.verify import verify_hardware
@@ -212,3 +215,26 @@ def test_what_the_facts_leave_out_counts_as_a_weakness(genoa: World) -> None:
 def test_a_milan_is_weak_whatever_its_levels_are_and_no_facts_show_nothing() -> None:
     assert "milan" in bare({"product": "Milan"})
     assert bare({}) == []
+
+
+def test_every_form_for_people_and_programs_names_the_weaknesses(genoa: World) -> None:
+    hardware = genoa.issue(measurement=MEASUREMENT, platform_info=0x1).evidence
+    judged = judge(hardware, Baseline())
+    names = weaknesses(judged)
+    assert {"revocation", "aliases", "ecc"} <= set(names) <= set(WORDS)
+    assert json.loads(render_json(judged))["weaknesses"] == names
+    text, page = render_text(judged), render_html(judged, subject="x")
+    for name in names:
+        assert f"  - {WORDS[name]}" in text
+        assert f"{WORDS[name][1:]}.</li>" in page
+    claimed = replace(judged, authentic=False)
+    assert json.loads(render_json(claimed))["weaknesses"] == []
+    assert "Known weaknesses" not in render_text(claimed) + render_html(claimed, subject="x")
+
+
+def test_what_nobody_demanded_is_not_called_passed(genoa: World) -> None:
+    judged = judge(genoa.issue(measurement=MEASUREMENT, crls=(genoa.crl(),)).evidence)
+    lines = {line.split()[1]: line.split()[0] for line in render_text(judged).splitlines() if " snp." in line}
+    assert (lines["snp.tsme"], lines["snp.smt"], lines["snp.debug"]) == ("any", "any", "pass")
+    page = render_html(judged, subject="x")
+    assert page.count("Not demanded") == sum(check.expected == "any" for check in judged.checks)
