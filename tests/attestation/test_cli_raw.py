@@ -108,6 +108,9 @@ def test_a_folder_without_a_report_is_undecided_in_json_too(tmp_path: Path) -> N
     assert [(c["id"], c["outcome"]) for c in value["checks"]] == [("evidence.parse", "undecided")]
     assert "report.bin" in value["checks"][0]["found"]
     assert "evidence.parse" in done.stderr
+    assert (value["rules"], value["evidence_sha256"]) == ("built-in", None)
+    baseline = casemate(*raw("sev-snp", tmp_path, "--json", "--baseline"))
+    assert json.loads(baseline.stdout)["rules"] == "baseline"
 
 
 def test_a_chain_that_is_no_pem_is_refused_in_json_too(forged: Path) -> None:
