@@ -82,7 +82,7 @@ BaselineOption = Annotated[
     bool,
     typer.Option(
         "--baseline",
-        help="Instead of a policy: genuine, no debugging, TCB in order. Says nothing about what runs.",
+        help="Instead of a policy: genuine, no debugging. Says nothing about what runs.",
         rich_help_panel=_RAW,
     ),
 ]

@@ -144,6 +144,7 @@ def _submodule(
             "decided_at": write_time(appraisal.decided_at),
             "evidence_sha256": None if appraisal.evidence_sha256 is None else appraisal.evidence_sha256.hex(),
             "inputs": dict(appraisal.inputs),
+            "weaknesses": weaknesses(appraisal) if hardware_vouches(appraisal) else [],
             "checks": _outcomes(appraisal.checks, insecure=is_insecure(appraisal)),
             "not_proven": list(LIMITS),
         },

@@ -30,6 +30,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         "firmware": "a firmware level is below the lowest one seen in patched fleets of 2026",
         "aliases": "the machine has not completed its check against aliased memory (BadRAM)",
         "ecc": "memory without error correction",
+        "paravisor": "nobody compared the paravisor's measurement, so any guest may play its part",
         "provisional": "provisional firmware, which may be rolled back",
     }
 )
@@ -44,12 +45,17 @@ def weaknesses(appraisal: Appraisal) -> list[str]:
     shown = {
         "status": facts.get("tcb_status") not in _SOUND,
         "advisories": bool(facts.get("advisory_ids")),
-        "revocation": any(c.id == "snp.crl" and c.outcome is Outcome.NOTED for c in appraisal.checks),
+        "revocation": _noted(appraisal, "snp.crl"),
+        "paravisor": _noted(appraisal, "baseline.paravisor"),
         "migration": bool(_table(facts, "attr_flags").get("migratable")),
     }
     if "product" in facts:
         shown |= _of_amd(facts)
     return [name for name, shows in shown.items() if shows]
+
+
+def _noted(appraisal: Appraisal, check_id: str) -> bool:
+    return any(check.id == check_id and check.outcome is Outcome.NOTED for check in appraisal.checks)
 
 
 def _of_amd(facts: Facts) -> dict[str, bool]:

@@ -238,3 +238,15 @@ def test_what_nobody_demanded_is_not_called_passed(genoa: World) -> None:
     assert (lines["snp.tsme"], lines["snp.smt"], lines["snp.debug"]) == ("any", "any", "pass")
     page = render_html(judged, subject="x")
     assert page.count("Not demanded") == sum(check.expected == "any" for check in judged.checks)
+
+
+def test_a_paravisor_that_nobody_compared_is_a_weakness_and_a_reason_in_the_ear(
+    genoa: World, tpm: TpmWorld
+) -> None:
+    hardware = azure_snp(genoa, tpm, measurement=MEASUREMENT, crls=(genoa.crl(),)).evidence
+    by_baseline, by_policy = judge(hardware, Baseline()), judge(hardware)
+    assert "paravisor" in weaknesses(by_baseline)
+    assert "paravisor" not in weaknesses(by_policy)
+    ear = build_ear(by_baseline, nonce=None, now=NOW, developer="https://example.com", build="1")
+    (record,) = ear["submods"].values()
+    assert record["ear_verifier_claims"]["weaknesses"] == weaknesses(by_baseline)
