@@ -31,6 +31,7 @@ from attestation.report.text import (
     is_insecure,
     outcome_word,
     trust_class,
+    vouched_weaknesses,
     worst,
     write_time,
 )
@@ -144,7 +145,7 @@ def _submodule(
             "decided_at": write_time(appraisal.decided_at),
             "evidence_sha256": None if appraisal.evidence_sha256 is None else appraisal.evidence_sha256.hex(),
             "inputs": dict(appraisal.inputs),
-            "weaknesses": weaknesses(appraisal) if hardware_vouches(appraisal) else [],
+            "weaknesses": vouched_weaknesses(appraisal),
             "checks": _outcomes(appraisal.checks, insecure=is_insecure(appraisal)),
             "not_proven": list(LIMITS),
         },

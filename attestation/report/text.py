@@ -114,7 +114,7 @@ def render_json(appraisal: Appraisal) -> str:
         "evidence_sha256": _hex(appraisal.evidence_sha256),
         "policy_sha256": _hex(appraisal.policy_sha256),
         "inputs": dict(appraisal.inputs),
-        "weaknesses": weaknesses(appraisal) if hardware_vouches(appraisal) else [],
+        "weaknesses": vouched_weaknesses(appraisal),
         "checks": [_as_object(check, insecure=insecure) for check in appraisal.checks],
         "facts": as_plain(appraisal.facts),
         "not_proven": list(LIMITS),
@@ -244,9 +244,14 @@ def _record(appraisal: Appraisal) -> list[str]:
     return [f"  {name:<14} {text}" for name, text in named if text]
 
 
+def vouched_weaknesses(appraisal: Appraisal) -> list[str]:
+    """Names of the known weaknesses of genuine hardware; a simulation has others."""
+    return weaknesses(appraisal) if hardware_vouches(appraisal) else []
+
+
 def shown_weaknesses(appraisal: Appraisal) -> list[str]:
-    """Known weaknesses of genuine hardware, in words; a simulation has others."""
-    return [WEAKNESSES[name] for name in weaknesses(appraisal)] if hardware_vouches(appraisal) else []
+    """The same in words, for people."""
+    return [WEAKNESSES[name] for name in vouched_weaknesses(appraisal)]
 
 
 def _weak(appraisal: Appraisal) -> list[str]:
